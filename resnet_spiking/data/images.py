@@ -1,0 +1,67 @@
+"""A labelled set of images held in memory, and its identity."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images ``uint8 [N, C, H, W]`` (C = 1 or 3) with labels ``int64 [N]`` and the class names."""
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    source: str = field(default="memory")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def pixels(self, indices: Tensor) -> Tensor:
+        """Return the chosen images as ``float32 [B, C, H, W]`` in [0, 1]."""
+        return self.images[indices].float().div_(255)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of pixels, labels and class names: the identity that cache keys and results carry."""
+        digest = hashlib.sha256(repr((tuple(self.images.shape), self.classes)).encode())
+        digest.update(self.images.contiguous().numpy().data)
+        digest.update(self.labels.contiguous().numpy().data)
+        return digest.hexdigest()
+
+    def subset(self, count: int) -> ImageSet:
+        """Return the first ``count`` images of a class-balanced interleaving (all, when fewer)."""
+        if count >= len(self):
+            return self
+        rank = torch.zeros_like(self.labels)
+        for label in range(len(self.classes)):
+            members = self.labels == label
+            rank[members] = torch.arange(int(members.sum()))
+        chosen = torch.argsort(rank * len(self.classes) + self.labels, stable=True)[:count]
+        return ImageSet(self.images[chosen], self.labels[chosen], self.classes, self.source)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A train split and a test split with the same classes.
+
+    ``flip`` says whether a horizontal mirror image keeps its label (not so for digits).
+    """
+
+    name: str
+    train: ImageSet
+    test: ImageSet
+    flip: bool
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.train.classes
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(f"{self.train.sha256}{self.test.sha256}".encode()).hexdigest()

@@ -1,0 +1,13 @@
+"""The one exception that a command turns into a single line and exit code 2."""
+
+
+class UserError(ValueError):
+    """Something the user can put right: what was wrong, what is accepted, what to do."""
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the closest known word, or an empty string."""
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f" (did you mean '{close[0]}'?)" if close else ""
