@@ -1,0 +1,157 @@
+"""Everything that decides a run's result, in one immutable record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+
+from neurons.names import NEURONS
+from resnet_spiking.data.names import DATASETS
+from resnet_spiking.errors import UserError, nearest
+from resnet_spiking.network.names import BACKBONES
+
+CHOICES = {
+    "mode": ("shared", "native"),
+    "reset": ("zero", "subtract", "none"),
+    "encoding": ("direct", "rate"),
+    "readout": ("mean", "sum", "last", "membrane"),
+    "train": ("decoder", "head"),
+    "optimizer": ("adamw", "sgd"),
+    "schedule": ("cosine", "constant"),
+    "precision": ("bf16", "fp32"),
+}
+
+# What the spiking branch alone decides. Everything else also shapes the Default run it starts from.
+BRANCH_ONLY = (
+    "neuron",
+    "mode",
+    "beta",
+    "alpha",
+    "threshold",
+    "reset",
+    "detach_reset",
+    "surrogate",
+    "slope",
+    "learn_beta",
+    "hidden",
+    "num_steps",
+    "encoding",
+    "readout",
+    "train",
+    "head_lr",
+    "spiking_epochs",
+)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run <X,Y>: X epochs of Default, then Y epochs of the spiking branch.
+
+    ``neuron="none"`` is Default alone. ``flip`` None means: where the dataset allows it.
+    ``train`` says what the Y epochs train: the stages and the head (``decoder``) or the head
+    alone, on cached pooled features of the frozen Default (``head``).
+    """
+
+    dataset: str = "digits"
+    backbone: str = "resnet18"
+    weights: str = "bundled"
+    freeze_depth: int = 3
+    image_size: int = 64
+    neuron: str = "snntorch-lif"
+    mode: str = "shared"
+    beta: float = 0.9
+    alpha: float | None = None
+    threshold: float = 1.0
+    reset: str = "zero"
+    detach_reset: bool = True
+    surrogate: str = "atan"
+    slope: float = 2.0
+    learn_beta: bool = False
+    hidden: tuple[int, ...] = (256,)
+    num_steps: int = 20
+    encoding: str = "direct"
+    readout: str = "mean"
+    default_epochs: int = 5
+    spiking_epochs: int = 5
+    train: str = "decoder"
+    optimizer: str = "adamw"
+    lr: float = 1e-3
+    head_lr: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 0.05
+    schedule: str = "cosine"
+    label_smoothing: float = 0.1
+    mixup: float = 0.0
+    flip: bool | None = None
+    batch_size: int = 128
+    precision: str = "bf16"
+    seed: int = 0
+    train_samples: int | None = None
+    test_samples: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_name("--neuron", self.neuron, [*NEURONS, "none"])
+        _check_name("--dataset", self.dataset, list(DATASETS))
+        _check_name("--backbone", self.backbone, list(BACKBONES))
+        for field, accepted in CHOICES.items():
+            _check_name("--" + field, getattr(self, field), list(accepted))
+        _check_range("--freeze-depth", self.freeze_depth, 0, 4)
+        _check_range("--batch-size", self.batch_size, 2, 65536)
+        _check_range("--num-steps", self.num_steps, 1, 100_000)
+        _check_range("--image-size", self.image_size, 32, 4096)
+        _check_range("--seed", self.seed, 0, 2**63 - 1)
+        for name in ("default_epochs", "spiking_epochs"):
+            _check_range("--epochs", getattr(self, name), 0, 100_000)
+        for name in ("train_samples", "test_samples"):
+            if getattr(self, name) is not None:
+                _check_range("--" + name.replace("_", "-"), getattr(self, name), 2, 10**9)
+        for name in ("lr", "head_lr", "slope"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UserError(f"--{name.replace('_', '-')} must be a positive number, not {getattr(self, name)}")
+        for name in ("beta", "label_smoothing", "momentum"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"--{name.replace('_', '-')} must lie in [0, 1], not {getattr(self, name)}")
+        if self.alpha is not None and not 0 <= self.alpha <= 1:
+            raise UserError(f"--alpha must lie in [0, 1], not {self.alpha}")
+        if self.weight_decay < 0 or self.mixup < 0:
+            raise UserError(f"--weight-decay and --mixup must not be negative, not {self.weight_decay}, {self.mixup}")
+        if not self.hidden or min(self.hidden) < 1:
+            raise UserError(f"--hidden must be positive widths such as 256 or 512,256, not {self.hidden}")
+
+    @property
+    def epochs_label(self) -> str:
+        """The pair <X,Y>."""
+        return f"<{self.default_epochs},{self.spiking_epochs}>"
+
+    def default_part(self) -> dict[str, object]:
+        """Return the settings that the Default run depends on."""
+        return {name: value for name, value in self.as_dict().items() if name not in BRANCH_ONLY}
+
+    def as_dict(self) -> dict[str, object]:
+        """Return a JSON-ready dictionary; ``RunConfig.from_dict`` reads it back."""
+        return {**asdict(self), "hidden": list(self.hidden)}
+
+    @staticmethod
+    def from_dict(values: dict[str, object]) -> RunConfig:
+        """Rebuild a configuration. Raises ``UserError`` for unknown or missing settings."""
+        known = {field.name for field in fields(RunConfig)}
+        if set(values) != known:
+            different = ", ".join(sorted(set(values) ^ known))
+            raise UserError(f"this run was written by another version (settings that differ: {different}); train it again")
+        return RunConfig(**{**values, "hidden": tuple(values["hidden"])})  # type: ignore[arg-type]
+
+
+def content_key(*parts: object) -> str:
+    """Return a short hash that changes when any part does (parts must be JSON-ready)."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _check_name(option: str, value: str, known: list[str]) -> None:
+    if value not in known:
+        raise UserError(f"{option} {value!r} is unknown{nearest(value, known)}; choose from: {', '.join(known)}")
+
+
+def _check_range(option: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise UserError(f"{option} must lie between {low} and {high}, not {value}")

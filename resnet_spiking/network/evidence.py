@@ -1,0 +1,77 @@
+"""Evidence that a head spikes: measured on its own inputs, recorded with every result."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from resnet_spiking.network.head import LinearHead, SpikingHead
+
+SILENT, SATURATED = 0.001, 0.95
+
+
+@dataclass(frozen=True)
+class SpikeEvidence:
+    """What was measured on one batch.
+
+    ``binary``: every value that leaves a neuron is 0 or 1. ``logits_from_spikes``: the largest
+    difference between the logits and those recomputed from the last layer's spikes alone.
+    ``logits_when_cut``: the largest difference between any two inputs' logits once those spikes
+    are set to zero. ``untrained``: trainable parameters that no gradient reaches.
+    """
+
+    binary: bool
+    logits_from_spikes: float
+    logits_when_cut: float
+    untrained: tuple[str, ...]
+
+    @property
+    def spikes(self) -> bool:
+        return self.binary and self.logits_from_spikes <= 1e-5 and self.logits_when_cut == 0 and not self.untrained
+
+    def as_dict(self) -> dict[str, object]:
+        return {**asdict(self), "spikes": self.spikes}
+
+
+def gather_evidence(
+    head: SpikingHead, pooled: Tensor, labels: Tensor, generator: torch.Generator | None = None
+) -> SpikeEvidence:
+    """Measure ``SpikeEvidence`` of a head on pooled features ``[B, F]`` with their labels ``[B]``."""
+    with torch.enable_grad():
+        logits, layers = head.trace(pooled.detach(), generator)
+        parameters = dict(head.named_parameters())
+        gradients = torch.autograd.grad(
+            functional.cross_entropy(logits, labels), list(parameters.values()), allow_unused=True
+        )
+    untrained = tuple(
+        name
+        for name, gradient in zip(parameters, gradients, strict=True)
+        if gradient is None or not gradient.isfinite().all() or not gradient.any()
+    )
+    with torch.no_grad():
+        recomputed = head.logits(layers[-1].detach())
+        cut = head.logits(torch.zeros_like(layers[-1]))
+        return SpikeEvidence(
+            binary=all(bool(((spikes == 0) | (spikes == 1)).all()) for spikes in layers),
+            logits_from_spikes=float((recomputed - logits).abs().max()),
+            logits_when_cut=float((cut - cut[:1]).abs().max()),
+            untrained=untrained,
+        )
+
+
+def rate_warnings(rates: list[float]) -> list[str]:
+    """Return a line for each layer whose spike rate says that it is silent or saturated."""
+    return [
+        f"layer {index} spikes at {rate:.3%} of its steps: {'silent' if rate < SILENT else 'saturated'}; "
+        "change --beta, --threshold or --lr"
+        for index, rate in enumerate(rates, 1)
+        if not SILENT <= rate <= SATURATED
+    ]
+
+
+def is_spiking(head: LinearHead | SpikingHead) -> bool:
+    """Say whether the head has neurons that fire (the ``relu`` control and Default have none)."""
+    return bool(head.spiking)
