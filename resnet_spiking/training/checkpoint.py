@@ -1,0 +1,75 @@
+"""A run's weights (safetensors) and its state to resume from (loaded without executing pickle)."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from resnet_spiking.config import RunConfig
+from resnet_spiking.errors import UserError
+from resnet_spiking.training.files import write_atomically
+from resnet_spiking.training.loop import Progress
+
+
+def save_model(path: Path, network: nn.Module, identity: dict[str, str]) -> None:
+    """Store the decoder's tensors with the backbone's identity in the header."""
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=identity))
+
+
+def load_model(path: Path, network: nn.Module) -> dict[str, str]:
+    """Load what ``save_model`` stored; return its header. Raises ``UserError`` when it does not fit or is damaged."""
+    try:
+        with safe_open(path, "pt") as handle:
+            identity = dict(handle.metadata() or {})
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is missing or damaged ({error}); train the run again with --overwrite") from None
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"{path} belongs to another configuration ({reason})") from None
+    return identity
+
+
+def save_state(
+    path: Path, config: RunConfig, phase: str, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Store everything that training needs to continue."""
+    state = {
+        "config": config.as_dict(),
+        "phase": phase,
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "progress": asdict(progress),
+    }
+    write_atomically(path, lambda temporary: torch.save(state, temporary))
+
+
+def load_state(
+    path: Path, config: dict[str, object], network: nn.Module, optimizer: torch.optim.Optimizer
+) -> Progress:
+    """Restore ``save_state``'s file into ``network`` and ``optimizer``.
+
+    ``config`` holds the settings that must agree. Raises ``UserError`` for a damaged file or
+    another configuration.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        stored = state["config"]
+        different = [name for name, value in config.items() if stored.get(name) != value]
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, AttributeError, pickle.UnpicklingError):
+        raise UserError(f"{path} is damaged or no checkpoint; start again with --overwrite") from None
+    if different:
+        raise UserError(
+            f"{path} was written with another configuration ({', '.join(different)}); use the same options, or --overwrite"
+        )
+    network.load_state_dict(state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    return Progress(**state["progress"])

@@ -1,0 +1,147 @@
+"""The loop over epochs: surrogate-gradient BPTT for spiking heads, ordinary training for Default."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from resnet_spiking.config import RunConfig
+from resnet_spiking.data.feature_cache import FeatureSource
+from resnet_spiking.errors import UserError
+from resnet_spiking.training.randomness import generator_for
+from resnet_spiking.training.schedule import rate_at
+
+
+class Interrupted(Exception):
+    """Training was asked to stop and has saved its state."""
+
+
+@dataclass
+class Progress:
+    """Where training stands: epoch and step to do next, sums of the running epoch, finished epochs."""
+
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the loop calls: ``on_step(epoch, step, steps)``, ``save(optimiser, progress)``, ``should_stop()``,
+    and ``test(network)`` for the figures that close an epoch."""
+
+    on_step: Callable[[int, int, int], None]
+    save: Callable[[torch.optim.Optimizer, Progress], None]
+    should_stop: Callable[[], bool]
+    test: Callable[[nn.Module], dict[str, Any]]
+
+
+def make_optimizer(network: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+    """Return AdamW or SGD with the head at ``head_lr``; biases, norms and decays have no weight decay."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        peak = config.lr if name.startswith("stages.") else config.head_lr
+        decay = config.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((peak, decay), []).append(parameter)
+    described = [
+        {"params": members, "lr": peak, "peak": peak, "weight_decay": decay}
+        for (peak, decay), members in groups.items()
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(described, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
+    return torch.optim.AdamW(described, lr=config.lr)
+
+
+def fit(
+    network: nn.Module,
+    source: FeatureSource,
+    config: RunConfig,
+    *,
+    phase: str,
+    epochs: int,
+    optimizer: torch.optim.Optimizer,
+    start: Progress,
+    hooks: Hooks,
+) -> list[dict[str, Any]]:
+    """Train ``network`` on ``source`` from ``start`` and return a dictionary of figures per epoch.
+
+    Every random draw depends on (seed, phase, epoch, step) alone, so continuing from saved state
+    gives the result of an uninterrupted run.
+
+    Raises ``Interrupted`` after saving when ``hooks.should_stop()``; ``UserError`` when the loss
+    is no longer finite.
+    """
+    labels = source.images.labels.to(source.device)
+    batch_size = min(config.batch_size, len(source))
+    steps = len(source) // batch_size
+    network.train()
+    for epoch in range(start.epoch, epochs):
+        order = torch.randperm(len(source), generator=generator_for(config.seed, phase, "order", epoch))
+        sums = dict(start.sums) if epoch == start.epoch and start.step else {"loss": 0.0, "correct": 0, "rates": [], "seconds": 0.0}
+        for step in range(start.step if epoch == start.epoch else 0, steps):
+            began = time.perf_counter()
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * rate_at(epoch * steps + step, epochs * steps, config.schedule)
+            chosen = order[step * batch_size : (step + 1) * batch_size]
+            loss, correct, rates = _train_step(network, source, labels, chosen, config, (phase, epoch, step), optimizer)
+            if not torch.isfinite(loss):
+                raise UserError(f"the loss is no longer finite in epoch {epoch + 1}, step {step + 1}; lower --lr or --head-lr")
+            sums["loss"] += float(loss)
+            sums["correct"] += correct
+            sums["rates"] = [a + b for a, b in zip(sums["rates"], rates, strict=True)] if sums["rates"] else rates
+            sums["seconds"] += time.perf_counter() - began
+            hooks.on_step(epoch, step, steps)
+            if hooks.should_stop():
+                hooks.save(optimizer, Progress(epoch, step + 1, sums, start.history))
+                raise Interrupted
+        start.history.append(
+            {
+                "phase": phase,
+                "epoch": epoch + 1,
+                "train_loss": sums["loss"] / steps,
+                "train_accuracy": sums["correct"] / (steps * batch_size),
+                "train_spike_rates": [rate / steps for rate in sums["rates"]],
+                "seconds": sums["seconds"],
+                **hooks.test(network),
+            }
+        )
+        hooks.save(optimizer, Progress(epoch + 1, 0, {}, start.history))
+    return start.history
+
+
+def _train_step(
+    network: nn.Module,
+    source: FeatureSource,
+    labels: Tensor,
+    chosen: Tensor,
+    config: RunConfig,
+    place: tuple[str, int, int],
+    optimizer: torch.optim.Optimizer,
+) -> tuple[Tensor, int, list[float]]:
+    draw = generator_for(config.seed, *place, "augment")
+    mirrored = torch.rand(len(chosen), generator=draw) < 0.5 if source.views > 1 else None
+    features, targets = source.batch(chosen, mirrored), labels[chosen.to(labels.device)]
+    other, share = targets, 1.0
+    if config.mixup > 0:
+        # Two gamma draws from one generator make the Beta(mixup, mixup) share of the classic recipe.
+        gammas = torch._standard_gamma(torch.full((2,), config.mixup, dtype=torch.float64), generator=draw)
+        share = float(gammas[0] / gammas.sum())
+        partner = torch.randperm(len(chosen), generator=draw).to(features.device)
+        features, other = features * share + features[partner] * (1 - share), targets[partner]
+    spikes_draw = generator_for(config.seed, *place, "spikes", device=source.device)
+    logits, layers = network.trace(features, spikes_draw)  # type: ignore[operator]
+    loss = share * functional.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
+    if share < 1:
+        loss = loss + (1 - share) * functional.cross_entropy(logits, other, label_smoothing=config.label_smoothing)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    correct = int((logits.argmax(1) == targets).sum())
+    return loss.detach(), correct, [float(spikes.detach().float().mean()) for spikes in layers]

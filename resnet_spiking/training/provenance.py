@@ -1,0 +1,48 @@
+"""Where a result comes from: versions, machine, git revision, command."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+LIBRARIES = ("torch", "torchvision", "snntorch", "norse", "numpy", "safetensors", "resnet_spiking")
+
+
+def provenance(device: torch.device) -> dict[str, object]:
+    """Return what a reader needs to repeat a run on the same software."""
+    return {
+        "command": " ".join(["python", "-m", "resnet_spiking." + Path(sys.argv[0]).stem, *sys.argv[1:]]),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
+        "git": _git_revision(),
+        "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _git_revision() -> str:
+    """Return the revision of the checkout this package stands in, with ``+`` when files changed; else ``none``."""
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return "none"
+    try:
+        revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return revision.stdout.strip() + ("+" if changed.stdout.strip() else "")

@@ -1,0 +1,66 @@
+"""Accuracy, loss and spike rates of a network on a whole split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from resnet_spiking.data.feature_cache import FeatureSource
+from resnet_spiking.training.randomness import generator_for
+
+# Features are cached in blocks of the same size: scoring the cache and scoring pixels then agree bit for bit.
+BATCH = 256
+
+
+class Traceable(Protocol):
+    """A network, or a head alone, that returns logits with each layer's spikes."""
+
+    def trace(self, features: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, list[Tensor]]: ...
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracy in [0, 1], mean cross-entropy in nats, mean spikes per neuron and step of each layer."""
+
+    accuracy: float
+    loss: float
+    rates: tuple[float, ...]
+    predictions: tuple[int, ...]
+
+    def figures(self) -> dict[str, object]:
+        return {"accuracy": self.accuracy, "loss": self.loss, "spike_rates": list(self.rates)}
+
+
+@torch.no_grad()
+def score(
+    network: nn.Module, source: FeatureSource, seed: int, progress: Callable[[int, int], None] | None = None
+) -> Score:
+    """Score ``network`` on every image of ``source``.
+
+    A stochastic head is scored on one draw per image, from generators that depend on ``seed``
+    alone, so a later process gets the same draw.
+    """
+    was_training = network.training
+    network.eval()
+    predictions: list[Tensor] = []
+    loss, rates, seen = 0.0, torch.zeros(0), 0
+    for index, chosen in enumerate(torch.arange(len(source)).split(BATCH)):
+        draw = generator_for(seed, "score", index, device=source.device)
+        logits, layers = network.trace(source.batch(chosen), draw)  # type: ignore[operator]
+        labels = source.images.labels[chosen].to(logits.device)
+        loss += float(functional.cross_entropy(logits.double(), labels, reduction="sum"))
+        batch_rates = torch.tensor([float(spikes.double().mean()) for spikes in layers])
+        rates = batch_rates * len(chosen) + (rates if len(rates) else 0)
+        predictions.append(logits.argmax(1).cpu())
+        seen += len(chosen)
+        if progress:
+            progress(seen, len(source))
+    network.train(was_training)
+    predicted = torch.cat(predictions)
+    accuracy = float((predicted == source.images.labels).double().mean())
+    return Score(accuracy, loss / seen, tuple((rates / seen).tolist()), tuple(predicted.tolist()))
