@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 
-from neurons.names import NEURONS
+from neurons.names import list_neurons
 from resnet_spiking.data.names import DATASETS
 from resnet_spiking.errors import UserError, nearest
 from resnet_spiking.network.names import BACKBONES
@@ -91,7 +91,7 @@ class RunConfig:
     test_samples: int | None = None
 
     def __post_init__(self) -> None:
-        _check_name("--neuron", self.neuron, [*NEURONS, "none"])
+        _check_name("--neuron", self.neuron, [*list_neurons(), "none"])
         _check_name("--dataset", self.dataset, list(DATASETS))
         _check_name("--backbone", self.backbone, list(BACKBONES))
         for field, accepted in CHOICES.items():

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,21 +18,22 @@ from resnet_spiking.data.images import ImageSet
 
 Report = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
+Compute = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """Where training and scoring take their features from: the cache, or the frozen network itself.
+    """Where training and scoring take their features from: ``stored`` ones, or ``compute`` for each batch.
 
-    ``views`` is 1, or 2 when the mirror image of each picture is used too. ``precision`` is what
-    the frozen network computes in, and how features are stored: ``bf16`` or ``fp32``.
+    ``compute(indices, mirrored)`` returns the features ``[B, C, h, w]`` (or ``[B, F]``) of the
+    chosen images, of their mirror images where the boolean ``mirrored [B]`` says so.
+    ``views`` is 2 when training may use mirror images, else 1.
     """
 
-    frozen: nn.Module
     images: ImageSet
     views: int
-    precision: str
     device: torch.device
+    compute: Compute
     stored: Tensor | None = None
 
     def __len__(self) -> int:
@@ -40,80 +41,78 @@ class FeatureSource:
 
     def batch(self, indices: Tensor, mirrored: Tensor | None = None) -> Tensor:
         """Return features ``[B, C, h, w]`` (or ``[B, F]``) of the chosen images and views."""
+        if mirrored is None:
+            mirrored = torch.zeros(len(indices), dtype=torch.bool)
         if self.stored is None:
-            return self._compute(indices, mirrored)
-        view = torch.zeros_like(indices) if mirrored is None else mirrored.long()
-        rows = self.stored[view, indices].to(self.device)
+            return self.compute(indices, mirrored)
+        rows = self.stored[mirrored.long(), indices].to(self.device)
         return rows.permute(0, 3, 1, 2) if rows.ndim == 4 else rows
-
-    def _compute(self, indices: Tensor, mirrored: Tensor | None) -> Tensor:
-        pixels = self.images.pixels(indices)
-        if mirrored is not None:
-            pixels = torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
-        pixels = pixels.to(self.device).contiguous(memory_format=torch.channels_last)
-        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            features = self.frozen(pixels)
-        return features.bfloat16() if self.precision == "bf16" else features.float()
 
     def blocks(self, size: int) -> Iterable[tuple[int, Tensor, Tensor]]:
         """Yield every view in blocks: the view, the image indices and their freshly computed features."""
         for view in range(self.views):
             for indices in torch.arange(len(self)).split(size):
-                yield view, indices, self._compute(indices, torch.full_like(indices, view, dtype=torch.bool))
+                yield view, indices, self.compute(indices, torch.full_like(indices, view, dtype=torch.bool))
 
 
-def open_features(
-    frozen: nn.Module,
-    images: ImageSet,
-    *,
-    identity: object,
-    views: int,
-    precision: str,
-    device: torch.device,
-    cache_dir: Path | None,
-    report: Report,
-    progress: Progress,
-    label: str,
+def features_of(frozen: nn.Module, images: ImageSet, *, views: int, precision: str, device: torch.device) -> FeatureSource:
+    """Return the source that runs ``frozen`` on pixels, in ``bf16`` or ``fp32``, for each batch."""
+
+    def compute(indices: Tensor, mirrored: Tensor) -> Tensor:
+        pixels = images.pixels(indices)
+        pixels = torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
+        pixels = pixels.to(device).contiguous(memory_format=torch.channels_last)
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            features = frozen(pixels)
+        return features.bfloat16() if precision == "bf16" else features.float()
+
+    return FeatureSource(images, views, device, compute)
+
+
+def keep_features(
+    live: FeatureSource, *, identity: object, cache_dir: Path | None, report: Report, progress: Progress, label: str
 ) -> FeatureSource:
-    """Return the features of ``images``, from the cache where possible.
+    """Return ``live`` with its features stored: found in ``cache_dir``, or computed and written there.
 
-    ``identity`` is what the frozen network's output depends on besides the images (weights hash,
-    architecture, image size). The file is written under a temporary name and renamed when it is
-    complete, so a kill leaves nothing half-written and two processes at once do no harm. Without
-    room for it, or with ``cache_dir=None``, features are computed anew for each batch.
+    ``identity`` is what the features depend on besides the images and views (weights hash,
+    architecture, image size, precision). The file is written under a temporary name and renamed
+    when it is complete, so a kill leaves nothing half-written and two processes at once do no
+    harm. Without room for it, or with ``cache_dir=None``, ``live`` itself is returned.
     """
-    live = FeatureSource(frozen, images, views, precision, device)
     if cache_dir is None:
         return live
     sample = _rows(live.batch(torch.arange(1)))
-    shape = (views, len(images), *sample.shape[1:])
+    shape = (live.views, len(live), *sample.shape[1:])
     size = int(np.prod(shape)) * sample.element_size()
-    path = cache_dir / f"{content_key(identity, images.sha256, views, precision, list(shape), torch.__version__)}.npy"
+    key = content_key(identity, live.images.sha256, str(sample.dtype), list(shape), torch.__version__, live.device.type)
+    path = cache_dir / f"{key}.npy"
     if path.exists() and _intact(path, shape, sample.dtype):
-        return FeatureSource(frozen, images, views, precision, device, _map(path))
+        return replace(live, stored=_map(path))
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(cache_dir).free
+        if size > free * 0.95:
+            report(f"{label} features need {_readable(size)}, {cache_dir} has {_readable(free)}: computing them on the fly")
+            return live
+        report(f"caching {label} features: {_readable(size)} in {cache_dir}")
+        _write(live, path, shape, sample.dtype, lambda done, total: progress(f"{label} features", done, total))
     except OSError as error:
-        report(f"the feature cache {cache_dir} cannot be used ({error.strerror}): computing features on the fly")
+        report(f"the feature cache {cache_dir} cannot be used ({error.strerror}): computing {label} features on the fly")
         return live
-    if size > free * 0.95:
-        report(f"{label} features need {_readable(size)}, {cache_dir} has {_readable(free)}: computing them on the fly")
-        return live
-    report(f"caching {label} features: {_readable(size)} in {cache_dir}")
-    try:
-        _write(live, path, shape, lambda done, total: progress(f"{label} features", done, total))
-    except OSError as error:
-        report(f"writing {label} features failed ({error.strerror}): computing them on the fly")
-        return live
-    return FeatureSource(frozen, images, views, precision, device, _map(path))
+    return replace(live, stored=_map(path))
 
 
-def _write(source: FeatureSource, path: Path, shape: tuple[int, ...], progress: Callable[[int, int], None]) -> None:
+def _write(
+    source: FeatureSource,
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    progress: Callable[[int, int], None],
+) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
     os.close(handle)
     try:
-        kind = np.uint16 if source.precision == "bf16" else np.float32
+        kind = np.uint16 if dtype == torch.bfloat16 else np.float32
         array = np.lib.format.open_memmap(name, mode="w+", dtype=kind, shape=shape)
         # A memory-mapped file is sparse: without this a full disk shows up as a fatal signal, not an error.
         descriptor = os.open(name, os.O_RDWR)

@@ -14,10 +14,8 @@ from torchvision import models
 
 from resnet_spiking.data.augment import flip_randomly, shift_randomly
 from resnet_spiking.data.images import Dataset, ImageSet
+from resnet_spiking.network.preprocess import Preprocess
 from resnet_spiking.training.randomness import generator_for
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def train_encoder(
             chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
             draw = generator_for(recipe.seed, "augment", epoch, step)
             pixels = shift_randomly(data.train.pixels(chosen), recipe.shift, draw)
-            images = _prepare(flip_randomly(pixels, draw) if data.flip else pixels, side)
+            images = Preprocess(side)(flip_randomly(pixels, draw) if data.flip else pixels)
             with torch.autocast("cpu", torch.bfloat16):
                 logits = network(images)
             loss = functional.cross_entropy(
@@ -96,16 +94,10 @@ def describe(recipe: EncoderRecipe) -> dict[str, str]:
     return {name: str(value) for name, value in asdict(recipe).items()}
 
 
-def _prepare(pixels: Tensor, side: int) -> Tensor:
-    pixels = functional.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True)
-    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
-
-
 @torch.no_grad()
 def _accuracy(network: nn.Module, images: ImageSet, recipe: EncoderRecipe) -> float:
     correct = 0
     for chosen in torch.arange(len(images)).split(recipe.batch_size):
-        logits = network(_prepare(images.pixels(chosen), recipe.sides[-1]))
+        logits = network(Preprocess(recipe.sides[-1])(images.pixels(chosen)))
         correct += int((logits.argmax(1) == images.labels[chosen]).sum())
     return correct / len(images)

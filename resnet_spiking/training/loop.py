@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -130,9 +131,8 @@ def _train_step(
     features, targets = source.batch(chosen, mirrored), labels[chosen.to(labels.device)]
     other, share = targets, 1.0
     if config.mixup > 0:
-        # Two gamma draws from one generator make the Beta(mixup, mixup) share of the classic recipe.
-        gammas = torch._standard_gamma(torch.full((2,), config.mixup, dtype=torch.float64), generator=draw)
-        share = float(gammas[0] / gammas.sum())
+        # torch's Beta distribution cannot draw from a generator of its own; numpy's can.
+        share = float(np.random.default_rng(draw.initial_seed()).beta(config.mixup, config.mixup))
         partner = torch.randperm(len(chosen), generator=draw).to(features.device)
         features, other = features * share + features[partner] * (1 - share), targets[partner]
     spikes_draw = generator_for(config.seed, *place, "spikes", device=source.device)

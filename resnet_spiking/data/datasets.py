@@ -1,0 +1,40 @@
+"""Datasets by name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from resnet_spiking.data.cifar import load_cifar
+from resnet_spiking.data.digits import load_digits
+from resnet_spiking.data.fashion_mnist import load_fashion_mnist
+from resnet_spiking.data.folder import TREE, load_folder
+from resnet_spiking.data.images import Dataset
+from resnet_spiking.data.names import DATASETS
+from resnet_spiking.errors import UserError, nearest
+
+
+def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = True, side: int = 224) -> Dataset:
+    """Return a dataset held in memory.
+
+    ``data_dir`` is where it lies or is downloaded to; ``side`` is the size that image folders
+    with pictures of several sizes are brought to.
+
+    Raises ``UserError`` for an unknown name, and for data that is missing or damaged.
+    """
+    if name == "digits":
+        return load_digits()
+    if name in ("cifar10", "cifar100"):
+        return load_cifar(name, data_dir or default_dir(), download=download)
+    if name == "fashion-mnist":
+        return load_fashion_mnist(data_dir, default_dir(), download=download)
+    if name == "folder":
+        if data_dir is None:
+            raise UserError(f"--dataset folder needs --data-dir; {TREE}")
+        return load_folder(data_dir, side=side)
+    raise UserError(f"--dataset {name!r} is unknown{nearest(name, list(DATASETS))}; choose from: {', '.join(DATASETS)}")
+
+
+def default_dir() -> Path:
+    """Return where downloads go: below the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "resnet_spiking" / "data"

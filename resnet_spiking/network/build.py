@@ -1,0 +1,86 @@
+"""Build the network that a configuration describes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from neurons import NeuronParameters
+from resnet_spiking.config import RunConfig
+from resnet_spiking.network.backbone import Backbone, Stages, split_resnet
+from resnet_spiking.network.classifier import Decoder
+from resnet_spiking.network.head import HeadConfig, LinearHead, SpikingHead
+from resnet_spiking.network.weights import WeightsIdentity, load_weights
+from resnet_spiking.training.randomness import generator_for
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """The part all variants share: frozen backbone and the stages as they are before training."""
+
+    backbone: Backbone
+    stages: Stages
+    identity: WeightsIdentity
+    stages_sha256: str
+
+
+def build_trunk(config: RunConfig, weights: str) -> Trunk:
+    """Build backbone and stages with the weights that ``weights`` names (see ``load_weights``)."""
+    backbone, stages = split_resnet(config.backbone, config.freeze_depth, side=config.image_size, seed=config.seed)
+    identity = load_weights(weights, backbone, stages, name=config.backbone, depth=config.freeze_depth)
+    return Trunk(backbone, stages, identity, state_sha256(stages))
+
+
+def head_config(config: RunConfig) -> HeadConfig:
+    """Return the spiking head's part of a configuration."""
+    parameters = NeuronParameters(
+        beta=config.beta,
+        alpha=config.alpha,
+        threshold=config.threshold,
+        reset=config.reset,
+        detach_reset=config.detach_reset,
+        surrogate=config.surrogate,
+        slope=config.slope,
+        learn_beta=config.learn_beta,
+    )
+    return HeadConfig(
+        config.neuron, config.mode, parameters, config.hidden, config.num_steps, config.encoding, config.readout
+    )
+
+
+def build_default(config: RunConfig, stages: nn.Module, features: int, classes: int) -> Decoder:
+    """Return the Default variant's decoder: stages, pooling, linear head."""
+    with _seeded(config.seed, "default head"):
+        head = LinearHead(features, classes)
+    return Decoder(stages, head, config.precision)
+
+
+def build_spiking(config: RunConfig, stages: nn.Module, features: int, classes: int) -> Decoder:
+    """Return a spiking variant's decoder: the given stages, pooling, spiking head.
+
+    Head weights depend on the seed, not on the neuron: every neuron starts from the same ones.
+    """
+    with _seeded(config.seed, "spiking head"):
+        head = SpikingHead(features, classes, head_config(config))
+    return Decoder(stages, head, config.precision)
+
+
+def state_sha256(module: nn.Module) -> str:
+    """Hash names and bytes of a module's tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _seeded(seed: int, label: str) -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(generator_for(seed, label).initial_seed())
+        yield

@@ -1,0 +1,60 @@
+"""The small table at the end of a run, and of its verification."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from resnet_spiking.training.verify import Comparison
+
+
+def print_summary(result: dict[str, Any], run: Path) -> None:
+    """Print test accuracies, spike rates, evidence, seconds and where the files are."""
+    console = Console()
+    config, seconds = result["config"], result["seconds"]
+    title = f"{config['dataset']}, {config['backbone']}, {result['test']['images']} test images, {result['test']['precision']}"
+    table = Table("variant", "epochs", "test accuracy", "spike rate per layer", "training", title=title)
+    default = result.get("default", result["test"])
+    default_seconds = seconds.get("default", seconds["training"])
+    table.add_row("Default", f"<{config['default_epochs']}>", f"{default['accuracy']:.2%}", "–", f"{default_seconds:.1f} s")
+    if result["variant"] != "default":
+        rates = ", ".join(f"{rate:.1%}" for rate in result["test"]["spike_rates"]) or "–"
+        name = f"{result['variant']} ({config['mode']})"
+        table.add_row(name, result["epochs"], f"{result['test']['accuracy']:.2%}", rates, f"{seconds['training']:.1f} s")
+    console.print(table)
+    if "evidence" in result:
+        console.print(_evidence_line(result["evidence"]), highlight=False)
+    for warning in result["warnings"]:
+        console.print(f"warning: {warning}", style="yellow", highlight=False)
+    console.print(f"files: {run} (result.json, model.safetensors, metrics.jsonl, config.json)", highlight=False, soft_wrap=True)
+    console.print(f"verify: python -m resnet_spiking.evaluate {run}", highlight=False, soft_wrap=True)
+
+
+def _evidence_line(evidence: dict[str, Any]) -> str:
+    if "reason" in evidence:
+        return f"spikes: no ({evidence['reason']})"
+    untrained = ", ".join(evidence["untrained"]) or "none"
+    return (
+        f"spikes: {'yes' if evidence['spikes'] else 'NO'} — values 0/1: {evidence['binary']}; logits differ by "
+        f"{evidence['logits_from_spikes']:.1e} from those of the spikes alone; between inputs by "
+        f"{evidence['logits_when_cut']:.1e} with the spikes cut; parameters without gradient: {untrained}"
+    )
+
+
+def print_comparison(rows: list[Comparison], run: Path) -> None:
+    """Print each figure as recorded and as recomputed, then ``verified`` or what differs."""
+    console = Console()
+    table = Table("figure", "recorded", "recomputed", "", title=str(run))
+    for row in rows:
+        table.add_row(row.figure, *(_short(value) for value in (row.recorded, row.recomputed)), "✓" if row.agrees else "differs")
+    console.print(table)
+    different = [row.figure for row in rows if not row.agrees]
+    console.print(f"NOT verified: {', '.join(different)}" if different else "verified", highlight=False)
+
+
+def _short(value: float | str) -> str:
+    return value[:12] + "…" if isinstance(value, str) else f"{value:.6g}"

@@ -1,0 +1,329 @@
+"""One run <X,Y>: find or train Default, branch, train the spiking head, leave verifiable files."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resnet_spiking.config import RunConfig, content_key
+from resnet_spiking.data.datasets import load_dataset
+from resnet_spiking.data.feature_cache import FeatureSource, features_of, keep_features
+from resnet_spiking.data.images import Dataset
+from resnet_spiking.errors import UserError
+from resnet_spiking.network.build import Trunk, build_default, build_spiking, build_trunk, state_sha256
+from resnet_spiking.network.classifier import Decoder
+from resnet_spiking.network.evidence import gather_evidence, is_spiking, rate_warnings
+from resnet_spiking.network.weights import check_bundled_target
+from resnet_spiking.training.checkpoint import load_model, load_state, save_model, save_state
+from resnet_spiking.training.files import file_sha256, write_atomically, write_json
+from resnet_spiking.training.loop import Hooks, Progress, fit, make_optimizer
+from resnet_spiking.training.provenance import provenance
+from resnet_spiking.training.randomness import generator_for
+from resnet_spiking.training.scoring import score
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a run happens and whom it tells. Nothing here changes a result, ``device`` aside.
+
+    ``report(line)`` takes messages, ``progress(label, done, total)`` long work,
+    ``should_stop()`` asks whether to save and stop.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    data_dir: Path | None = None
+    cache_dir: Path | None = None
+    report: Callable[[str], None] = lambda line: None
+    progress: Callable[[str, int, int], None] = lambda label, done, total: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+def load_data(config: RunConfig, data_dir: Path | None) -> Dataset:
+    """Load the configured dataset, cut to the configured number of samples."""
+    data = load_dataset(config.dataset, data_dir, side=config.image_size)
+    train = data.train.subset(config.train_samples) if config.train_samples else data.train
+    test = data.test.subset(config.test_samples) if config.test_samples else data.test
+    flip = data.flip if config.flip is None else config.flip
+    return Dataset(data.name, train, test, flip)
+
+
+def train_run(
+    config: RunConfig,
+    output: Path,
+    environment: Environment | None = None,
+    *,
+    data: Dataset | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Train <X,Y> as ``config`` says and return what ``output/result.json`` then holds.
+
+    The Default run is kept beside ``output`` under a name made of everything it depends on, and
+    is found there by every later run. ``data`` replaces the configured dataset.
+
+    Raises ``UserError`` for anything the user can put right, ``Interrupted`` after saving when
+    asked to stop.
+    """
+    env = environment or Environment()
+    finished = _prepare(config, output, env, resume=resume, overwrite=overwrite)
+    if finished is not None:
+        return finished
+    began = time.perf_counter()
+    data = data or load_data(config, env.data_dir)
+    if config.weights == "bundled":
+        check_bundled_target(data.name, data.classes)
+    trunk = build_trunk(config, config.weights)
+    trunk.backbone.to(env.device, memory_format=torch.channels_last)
+    trunk.stages.to(env.device, memory_format=torch.channels_last)
+    if trunk.identity.random:
+        env.report(f"starting from random weights: {', '.join(trunk.identity.random)}")
+    train, test = _sources(config, trunk, data, env)
+    features_seconds = time.perf_counter() - began
+
+    default_dir = output.parent / f"default-{_default_key(config, trunk, data)}"
+    default_result, default = _default(config, default_dir, trunk, data, train, test, env)
+    if config.neuron == "none":
+        # The Default run is content-addressed and shared; the named run is its own copy.
+        for name in ("model.safetensors", "metrics.jsonl"):
+            write_atomically(output / name, lambda temporary, name=name: shutil.copyfile(default_dir / name, temporary))  # type: ignore[misc]
+        result = {**default_result, "provenance": provenance(env.device)}
+        write_json(output / "result.json", result)
+        return result
+
+    network, figures = _branch(config, output, default, trunk, data, train, test, env)
+    result = {
+        "format": FORMAT,
+        "variant": config.neuron,
+        "num_classes": len(data.classes),
+        "epochs": config.epochs_label,
+        "config": config.as_dict(),
+        "default": {"run": default_dir.name, **default_result["test"]},
+        **figures,
+        "warnings": rate_warnings(figures["test"]["spike_rates"]) if is_spiking(network.head) else [],  # type: ignore[arg-type]
+        "seconds": {"features": features_seconds, "default": default_result["seconds"]["training"], **figures["seconds"]},
+        "hashes": _hashes(trunk, data, output / "model.safetensors"),
+        "provenance": provenance(env.device),
+    }
+    write_json(output / "result.json", result)
+    (output / "last.ckpt").unlink(missing_ok=True)
+    return result
+
+
+def _prepare(config: RunConfig, output: Path, env: Environment, *, resume: bool, overwrite: bool) -> dict[str, Any] | None:
+    """Claim the run folder; return its result when resuming a finished run."""
+    if resume and overwrite:
+        raise UserError("--resume continues a run and --overwrite deletes it: give one of them")
+    path = output / "config.json"
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output-dir {output} is a file; name a folder")
+    if path.exists() and not (resume or overwrite):
+        raise UserError(f"{output} holds a run already; add --resume to continue it, or --overwrite to replace it")
+    if resume:
+        if not path.exists():
+            raise UserError(f"{output} holds no run to resume; leave --resume out to start one")
+        stored = read_json(path)["config"]
+        different = [name for name, value in config.as_dict().items() if stored.get(name) != value]
+        if different:
+            raise UserError(f"{output} was started with another configuration ({', '.join(different)}); use the same options")
+        if (output / "result.json").exists():
+            return read_json(output / "result.json")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        if overwrite:
+            for name in ("result.json", "last.ckpt", "metrics.jsonl", "model.safetensors"):
+                (output / name).unlink(missing_ok=True)
+        inputs = {"data_dir": str(env.data_dir) if env.data_dir else None}
+        write_json(path, {"format": FORMAT, "config": config.as_dict(), "inputs": inputs})
+    except OSError as error:
+        raise UserError(f"cannot write to {output} ({error.strerror}); choose another --output-dir") from None
+    return None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one of a run's JSON files. Raises ``UserError`` when it is missing, damaged or of another format."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        raise UserError(f"{path} is missing or damaged; train the run again with --overwrite") from None
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise UserError(f"{path} has another format than this version's ({FORMAT}); train the run again")
+    return value
+
+
+def _sources(config: RunConfig, trunk: Trunk, data: Dataset, env: Environment) -> tuple[FeatureSource, FeatureSource]:
+    def opened(split: str, views: int, precision: str) -> FeatureSource:
+        images = data.train if split == "train" else data.test
+        live = features_of(trunk.backbone, images, views=views, precision=precision, device=env.device)
+        if config.freeze_depth == 0:
+            # Nothing is frozen but the resizing: its output is larger than the images and cheap to redo.
+            return live
+        identity = [trunk.identity.sha256, config.backbone, config.freeze_depth, config.image_size, precision]
+        return _keep(live, identity, split, env)
+
+    # Reported accuracy is fp32 from pixels to logits, whatever training computes in.
+    return opened("train", 2 if data.flip else 1, config.precision), opened("test", 1, "fp32")
+
+
+def _keep(live: FeatureSource, identity: object, label: str, env: Environment) -> FeatureSource:
+    return keep_features(
+        live, identity=identity, cache_dir=env.cache_dir, report=env.report, progress=env.progress, label=label
+    )
+
+
+def _default_key(config: RunConfig, trunk: Trunk, data: Dataset) -> str:
+    settings = {name: value for name, value in config.default_part().items() if name not in ("weights", "flip")}
+    return content_key(settings, trunk.identity.sha256, trunk.stages_sha256, data.sha256, data.flip)
+
+
+def _default(
+    config: RunConfig, folder: Path, trunk: Trunk, data: Dataset, train: FeatureSource, test: FeatureSource, env: Environment
+) -> tuple[dict[str, Any], Decoder]:
+    network = build_default(config, trunk.stages, trunk.stages.out_channels, len(data.classes)).to(env.device)
+    if (folder / "result.json").exists():
+        load_model(folder / "model.safetensors", network)
+        env.report(f"Default {folder.name} is trained already: reusing it")
+        return read_json(folder / "result.json"), network
+    folder.mkdir(parents=True, exist_ok=True)
+    alone = replace(config, neuron="none")
+    write_json(folder / "config.json", {"format": FORMAT, "config": alone.as_dict(), "inputs": {"data_dir": str(env.data_dir) if env.data_dir else None}})
+    figures = _train(network, network, config.default_part(), alone, folder, "default", config.default_epochs, train, test, test, env)
+    save_model(folder / "model.safetensors", network, _identity(config, trunk))
+    result = {
+        "format": FORMAT,
+        "variant": "default",
+        "num_classes": len(data.classes),
+        "epochs": f"<{config.default_epochs}>",
+        "config": alone.as_dict(),
+        **figures,
+        "warnings": [],
+        "hashes": _hashes(trunk, data, folder / "model.safetensors"),
+        "provenance": provenance(env.device),
+    }
+    write_json(folder / "result.json", result)
+    (folder / "last.ckpt").unlink(missing_ok=True)
+    return result, network
+
+
+def _branch(
+    config: RunConfig, output: Path, default: Decoder, trunk: Trunk, data: Dataset,
+    train: FeatureSource, test: FeatureSource, env: Environment,
+) -> tuple[Decoder, dict[str, Any]]:  # fmt: skip
+    stages = copy.deepcopy(default.stages)
+    network = build_spiking(config, stages, trunk.stages.out_channels, len(data.classes)).to(env.device)
+    if config.train == "decoder":
+        trainee: nn.Module = network
+        train_from, test_from = train, test
+    else:
+        trainee = network.head
+        stages.requires_grad_(False).eval()
+        train_from, test_from = _pooled(config, default, trunk, train, test, env)
+    figures = _train(
+        trainee, network, config.as_dict(), config, output, "spiking", config.spiking_epochs, train_from, test_from, test, env
+    )
+    sample = torch.arange(min(256, len(data.test)))
+    if is_spiking(network.head):  # type: ignore[arg-type]
+        evidence = gather_evidence(
+            network.head.eval(),  # type: ignore[arg-type]
+            _evaluating(network).pool(test.batch(sample)).detach(),
+            data.test.labels[sample].to(env.device),
+            generator_for(config.seed, "evidence", device=env.device),
+        ).as_dict()
+    else:
+        evidence = {"spikes": False, "reason": "a control without spikes"}
+    save_model(output / "model.safetensors", network, _identity(config, trunk))
+    neurons = [neuron.describe() for neuron in network.head.neurons]  # type: ignore[union-attr, operator]
+    return network, {**figures, "evidence": evidence, "neurons": neurons}
+
+
+def _pooled(
+    config: RunConfig, default: Decoder, trunk: Trunk, train: FeatureSource, test: FeatureSource, env: Environment
+) -> tuple[FeatureSource, FeatureSource]:
+    """Return the pooled features of the frozen Default decoder: what every head is trained on."""
+
+    def opened(source: FeatureSource, label: str, precision: str) -> FeatureSource:
+        decoder = Decoder(default.stages, nn.Identity(), precision).eval()
+
+        def compute(indices: Tensor, mirrored: Tensor) -> Tensor:
+            with torch.no_grad():
+                return decoder.pool(source.batch(indices, mirrored))
+
+        live = FeatureSource(source.images, source.views, source.device, compute)
+        identity = ["pooled", trunk.identity.sha256, state_sha256(default.stages), config.image_size, precision]
+        return _keep(live, identity, f"pooled {label}", env)
+
+    return opened(train, "train", config.precision), opened(test, "test", "fp32")
+
+
+def _evaluating(network: Decoder) -> Decoder:
+    """Return the decoder in eval mode and fp32: what reported figures are measured on."""
+    return Decoder(network.stages, network.head, "fp32").eval()
+
+
+def _train(
+    trainee: nn.Module,
+    network: Decoder,
+    settings: dict[str, object],
+    config: RunConfig,
+    folder: Path,
+    phase: str,
+    epochs: int,
+    train: FeatureSource,
+    epoch_test: FeatureSource,
+    final_test: FeatureSource,
+    env: Environment,
+) -> dict[str, Any]:
+    """Train ``trainee`` (the network, or its head) and score the network in fp32."""
+    optimizer = make_optimizer(trainee, config)
+    start = Progress()
+    if (folder / "last.ckpt").exists():
+        start = load_state(folder / "last.ckpt", settings, trainee, optimizer)
+        env.report(f"resuming {phase} at epoch {start.epoch + 1}, step {start.step + 1}")
+
+    def save(optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+        save_state(folder / "last.ckpt", config, phase, trainee, optimiser, progress)
+        lines = "".join(json.dumps(entry) + "\n" for entry in progress.history)
+        write_atomically(folder / "metrics.jsonl", lambda temporary: temporary.write_text(lines))
+
+    def test(module: nn.Module) -> dict[str, Any]:
+        return {f"test_{name}": value for name, value in score(module, epoch_test, config.seed).figures().items()}
+
+    hooks = Hooks(
+        on_step=lambda epoch, step, steps: env.progress(phase, epoch * steps + step + 1, epochs * steps),
+        save=save,
+        should_stop=env.should_stop,
+        test=test,
+    )
+    history = fit(
+        trainee, train, config, phase=phase, epochs=epochs, optimizer=optimizer, start=start, hooks=hooks
+    )  # fmt: skip
+    final = score(
+        _evaluating(network), final_test, config.seed, lambda done, total: env.progress(f"testing {phase}", done, total)
+    )
+    return {
+        "test": {**final.figures(), "precision": "fp32", "images": len(final_test)},
+        "predictions": list(final.predictions),
+        "seconds": {"training": sum(entry["seconds"] for entry in history)},
+    }
+
+
+def _identity(config: RunConfig, trunk: Trunk) -> dict[str, str]:
+    return {"backbone": config.backbone, "weights": trunk.identity.name, "backbone_sha256": trunk.identity.sha256}
+
+
+def _hashes(trunk: Trunk, data: Dataset, model: Path) -> dict[str, Any]:
+    return {
+        "backbone": {"weights": trunk.identity.name, "sha256": trunk.identity.sha256, "random": list(trunk.identity.random)},
+        "data": data.sha256,
+        "model": file_sha256(model),
+    }

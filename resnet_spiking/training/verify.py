@@ -1,0 +1,93 @@
+"""Recompute a run's figures from its files and say whether they match."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from resnet_spiking.config import RunConfig
+from resnet_spiking.data.feature_cache import features_of
+from resnet_spiking.errors import UserError
+from resnet_spiking.network.build import build_default, build_spiking, build_trunk
+from resnet_spiking.network.classifier import Decoder
+from resnet_spiking.training.checkpoint import load_model
+from resnet_spiking.training.files import file_sha256
+from resnet_spiking.training.run import load_data, read_json
+from resnet_spiking.training.scoring import score
+
+# Another processor or batch kernel may round a borderline logit the other way; more than that is a difference.
+TOLERANCE = {"accuracy": 5e-4, "loss": 1e-3, "spike rate": 1e-3}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One figure as recorded and as recomputed."""
+
+    figure: str
+    recorded: float | str
+    recomputed: float | str
+    agrees: bool
+
+
+def load_network(run: Path, *, weights: str | None = None) -> tuple[torch.nn.Module, Decoder, RunConfig]:
+    """Rebuild a finished run's backbone and decoder (in eval mode, fp32) from its files.
+
+    Raises ``UserError`` when a file is missing or damaged, or the backbone's weights are not the
+    ones that the run was trained on.
+    """
+    result = read_json(run / "result.json")
+    config = RunConfig.from_dict(result["config"])
+    trunk = build_trunk(config, weights or config.weights)
+    recorded = result["hashes"]["backbone"]["sha256"]
+    if trunk.identity.sha256 != recorded:
+        raise UserError(
+            f"these backbone weights (sha256 {trunk.identity.sha256[:12]}…) are not the ones that {run} was trained on "
+            f"({recorded[:12]}…); name the right ones with --weights"
+        )
+    build = build_default if result["variant"] == "default" else build_spiking
+    decoder = build(config, trunk.stages, trunk.stages.out_channels, result["num_classes"])
+    load_model(run / "model.safetensors", decoder)
+    return trunk.backbone.eval(), Decoder(decoder.stages, decoder.head, "fp32").eval(), config
+
+
+def verify_run(
+    run: Path,
+    *,
+    data_dir: Path | None = None,
+    weights: str | None = None,
+    device: torch.device | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Comparison]:
+    """Score a run's network again, from pixels to logits in fp32, and compare every recorded figure."""
+    result = read_json(run / "result.json")
+    backbone, decoder, config = load_network(run, weights=weights)
+    device = device or torch.device("cpu")
+    inputs = read_json(run / "config.json")["inputs"]
+    data = load_data(config, data_dir or (Path(inputs["data_dir"]) if inputs["data_dir"] else None))
+    if len(data.classes) != result["num_classes"]:
+        raise UserError(f"{run} was trained on {result['num_classes']} classes, this data has {len(data.classes)}")
+    backbone.to(device, memory_format=torch.channels_last)
+    source = features_of(backbone, data.test, views=1, precision="fp32", device=device)
+    found = score(decoder.to(device, memory_format=torch.channels_last), source, config.seed, progress)
+    recorded = result["test"]
+    differing = sum(a != b for a, b in zip(found.predictions, result["predictions"], strict=False))
+    rows = [
+        _exact("data sha256", result["hashes"]["data"], data.sha256),
+        _exact("model sha256", result["hashes"]["model"], file_sha256(run / "model.safetensors")),
+        _close("accuracy", recorded["accuracy"], found.accuracy),
+        _close("loss", recorded["loss"], found.loss),
+        Comparison("predictions that differ", 0, differing, differing <= TOLERANCE["accuracy"] * len(data.test)),
+    ]
+    rates = zip(recorded["spike_rates"], found.rates, strict=True)
+    return rows + [_close("spike rate", a, b, f" of layer {index}") for index, (a, b) in enumerate(rates, 1)]
+
+
+def _exact(figure: str, recorded: str, recomputed: str) -> Comparison:
+    return Comparison(figure, recorded, recomputed, recorded == recomputed)
+
+
+def _close(figure: str, recorded: float, recomputed: float, of: str = "") -> Comparison:
+    return Comparison(figure + of, recorded, recomputed, abs(recorded - recomputed) <= TOLERANCE[figure])

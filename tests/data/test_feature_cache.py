@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from resnet_spiking.data import feature_cache
+from resnet_spiking.data.feature_cache import FeatureSource, features_of, keep_features
+from resnet_spiking.data.images import Dataset
+
+CPU = torch.device("cpu")
+
+
+class Frozen(nn.Module):
+    """A stand-in whose features are known in closed form, and that counts the images it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        self.seen += len(pixels)
+        return pixels[:, :, ::8, ::4] * 2 + 1
+
+
+def keep(frozen: Frozen, shapes: Dataset, folder: Path | None, precision: str = "fp32", lines: list[str] | None = None) -> FeatureSource:
+    live = features_of(frozen, shapes.train, views=2, precision=precision, device=CPU)
+    report = (lines if lines is not None else []).append
+    return keep_features(live, identity="a", cache_dir=folder, report=report, progress=lambda *_: None, label="train")
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_cached_features_are_the_computed_ones(tmp_path: Path, shapes: Dataset, precision: str, dtype: torch.dtype) -> None:
+    cached = keep(Frozen(), shapes, tmp_path, precision)
+    chosen, mirrored = torch.tensor([5, 0, 90]), torch.tensor([True, False, True])
+    pixels = shapes.train.images[chosen].float() / 255
+    pixels[mirrored] = pixels[mirrored].flip(-1)
+    assert torch.equal(cached.batch(chosen, mirrored), (pixels[:, :, ::8, ::4] * 2 + 1).to(dtype))
+
+
+def test_a_second_opening_computes_one_image_only(tmp_path: Path, shapes: Dataset) -> None:
+    keep(Frozen(), shapes, tmp_path)
+    frozen = Frozen()
+    keep(frozen, shapes, tmp_path)
+    assert frozen.seen == 1
+
+
+def test_other_images_do_not_reuse_the_file(tmp_path: Path, shapes: Dataset) -> None:
+    keep(Frozen(), shapes, tmp_path)
+    shapes.train.images[0, 0, 0, 0] ^= 255
+    changed = Dataset("folder", type(shapes.train)(shapes.train.images, shapes.train.labels, shapes.classes), shapes.test, True)
+    frozen = Frozen()
+    keep(frozen, changed, tmp_path)
+    assert frozen.seen > 1
+
+
+def test_the_size_is_announced_before_writing(tmp_path: Path, shapes: Dataset) -> None:
+    lines: list[str] = []
+    keep(Frozen(), shapes, tmp_path, lines=lines)
+    size = 2 * 96 * 3 * 2 * 4 * 4
+    assert lines == [f"caching train features: {size / 1e6:.1f} MB in {tmp_path}"]
+
+
+def test_a_kill_while_writing_leaves_no_file_and_the_next_run_works(tmp_path: Path, shapes: Dataset) -> None:
+    class Killed(Frozen):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            if self.seen > 100:
+                raise KeyboardInterrupt
+            return super().forward(pixels)
+
+    with pytest.raises(KeyboardInterrupt):
+        keep(Killed(), shapes, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert keep(Frozen(), shapes, tmp_path).stored is not None
+
+
+def test_a_truncated_file_is_written_again(tmp_path: Path, shapes: Dataset) -> None:
+    keep(Frozen(), shapes, tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:-100])
+    frozen = Frozen()
+    cached = keep(frozen, shapes, tmp_path)
+    assert frozen.seen > 1
+    assert cached.stored is not None
+
+
+def test_without_room_features_are_computed_on_the_fly(tmp_path: Path, shapes: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = type("Usage", (), {"free": 10})
+    monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda path: usage)
+    lines: list[str] = []
+    source = keep(Frozen(), shapes, tmp_path, lines=lines)
+    assert source.stored is None
+    assert "on the fly" in lines[0]
+    assert source.batch(torch.arange(4)).shape == (4, 3, 2, 4)
+
+
+def test_an_unusable_folder_is_said_and_computed_around(tmp_path: Path, shapes: Dataset) -> None:
+    (tmp_path / "file").write_text("")
+    lines: list[str] = []
+    assert keep(Frozen(), shapes, tmp_path / "file" / "cache", lines=lines).stored is None
+    assert "cannot be used" in lines[0]
