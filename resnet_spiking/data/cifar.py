@@ -7,6 +7,7 @@ from urllib.error import URLError
 
 import torch
 from torchvision import datasets
+from torchvision.datasets.utils import check_integrity
 
 from resnet_spiking.data.images import Dataset, ImageSet
 from resnet_spiking.errors import UserError
@@ -21,14 +22,14 @@ def load_cifar(name: str, root: Path, *, download: bool) -> Dataset:
     """
     loader = LOADERS[name]
     archive = root / loader.filename
+    if archive.exists() and not check_integrity(str(archive), loader.tgz_md5):
+        raise UserError(f"{archive} is damaged or half-downloaded (its md5 is not {loader.tgz_md5}); delete it and try again")
     offline = f"put {loader.filename} into {root}, name its folder with --data-dir, or use --dataset folder"
     try:
         splits = [_read(loader, root, train, download or archive.exists()) for train in (True, False)]
     except (URLError, ConnectionError, TimeoutError):
         raise UserError(f"{name} is not in {root} and could not be downloaded (no network?); {offline}") from None
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        if archive.exists():
-            raise UserError(f"{archive} is damaged or half-downloaded ({_first_line(error)}); delete it and try again") from None
         raise UserError(f"{name} is not in {root} ({_first_line(error)}); {offline}") from None
     return Dataset(name, splits[0], splits[1], flip=True)
 

@@ -66,7 +66,7 @@ def test_the_size_is_announced_before_writing(tmp_path: Path, shapes: Dataset) -
 def test_a_kill_while_writing_leaves_no_file_and_the_next_run_works(tmp_path: Path, shapes: Dataset) -> None:
     class Killed(Frozen):
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            if self.seen > 100:
+            if self.seen > 50:
                 raise KeyboardInterrupt
             return super().forward(pixels)
 
