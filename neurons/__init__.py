@@ -1,0 +1,62 @@
+"""Spiking neurons of several libraries behind one interface, computing one equation.
+
+`import neurons` imports nothing heavy: names are resolved when they are used. `make_neuron` imports torch, and the
+library of the neuron that is made.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neurons.base import Neuron
+    from neurons.names import list_neurons
+    from neurons.parameters import MODES, RESETS, SURROGATES, Mode, NeuronParameters
+    from neurons.registry import make_neuron, native_parameters, register, unregister
+    from neurons.surrogate import Surrogate, surrogate_override
+    from neurons.unroll import State
+
+_HOMES = {
+    "Neuron": "neurons.base",
+    "list_neurons": "neurons.names",
+    "MODES": "neurons.parameters",
+    "Mode": "neurons.parameters",
+    "NeuronParameters": "neurons.parameters",
+    "RESETS": "neurons.parameters",
+    "SURROGATES": "neurons.parameters",
+    "make_neuron": "neurons.registry",
+    "native_parameters": "neurons.registry",
+    "register": "neurons.registry",
+    "unregister": "neurons.registry",
+    "Surrogate": "neurons.surrogate",
+    "surrogate_override": "neurons.surrogate",
+    "State": "neurons.unroll",
+}
+
+__all__ = [
+    "MODES",
+    "RESETS",
+    "SURROGATES",
+    "Mode",
+    "Neuron",
+    "NeuronParameters",
+    "State",
+    "Surrogate",
+    "list_neurons",
+    "make_neuron",
+    "native_parameters",
+    "register",
+    "surrogate_override",
+    "unregister",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'neurons' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

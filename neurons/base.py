@@ -1,0 +1,228 @@
+"""The interface of every neuron, and what all of them check before any work."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from neurons.bounded import bounded
+from neurons.parameters import MODES, Mode, NeuronParameters, check_word
+from neurons.surrogate import Surrogate, make_surrogate
+from neurons.unroll import State
+
+SMALLEST_THRESHOLD = 1e-6
+_STEP_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+class Neuron(nn.Module, ABC):
+    """A layer of spiking neurons: current in, spikes and state out, nothing kept between calls.
+
+    `forward(current, state=None, *, generator=None) -> (spikes, state)` with current and spikes [T, B, *features],
+    time first. The state is an opaque tuple of tensors; None is rest. Feeding a sequence in chunks, each with the
+    state of the one before, gives what the whole sequence gives.
+
+    Precision: the state and all arithmetic are float32, or float64 for a float64 current. Spikes have the dtype of
+    the current, so bfloat16 and float16 go in and come out.
+
+    Learnable values are `nn.Parameter`s named beta, alpha and threshold, in torch's default dtype when made. They
+    are scalars, or have the shape `features` when `make_neuron` was given one. Fixed values are Python floats of the
+    configuration, exact in every dtype, and follow the current to its device.
+
+    Attributes:
+        name: the registry's name.
+        config: the parameters the neuron was made with.
+        mode: "shared" (one equation for all) or "native" (the library's own).
+        stochastic: whether spikes are drawn; then only from `generator`, or from torch's global one when None.
+        spiking: False for the control without spikes.
+        override: the surrogate that `surrogate_override` put in place of the neuron's own, or None.
+    """
+
+    stochastic: bool = False
+    spiking: bool = True
+    state_names: tuple[str, ...] = ("membrane",)
+    library: ClassVar[str] = "neurons"
+
+    def __init__(
+        self,
+        name: str,
+        config: NeuronParameters,
+        *,
+        mode: Mode = "shared",
+        features: int | tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(config, NeuronParameters):
+            raise TypeError(f"parameters must be NeuronParameters, got {type(config).__name__}")
+        check_word("mode", mode, MODES)
+        self.name = name
+        self.config = config
+        self.mode: Mode = mode
+        self.features = _check_features(features)
+        self.override: Surrogate | None = None
+
+    @abstractmethod
+    def _simulate(self, current: Tensor, state: State, generator: torch.Generator | None) -> tuple[Tensor, State]:
+        """All T steps on checked input: current [T, B, *features] and state in the dtype of the arithmetic."""
+
+    @abstractmethod
+    def equation(self) -> str:
+        """What this neuron computes per step, in one line."""
+
+    def effective_parameters(self) -> dict[str, Any]:
+        """The values in force, for results: the configuration, or in native mode the library's defaults under it."""
+        return self.config.to_dict()
+
+    def forward(
+        self, current: Tensor, state: State | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """Run all T steps.
+
+        Args:
+            current: [T, B, *features], a floating-point tensor with T >= 1.
+            state: what an earlier call returned, or None for rest.
+            generator: source of the draws of a stochastic neuron.
+
+        Returns:
+            spikes [T, B, *features] in the dtype of `current`, and the state after the last step.
+
+        Raises:
+            TypeError: `current` or `state` is not what is described, by type or dtype.
+            ValueError: wrong rank, T = 0, wrong feature shape, a state of another shape, device or length, NaN.
+        """
+        compute = self._check_current(current)
+        if state is None:
+            shape = current.shape[1:]
+            state = tuple(torch.zeros(shape, dtype=compute, device=current.device) for _ in self.state_names)
+        else:
+            self._check_state(state, current, compute)
+        spikes, state = self._simulate(current.to(compute), state, generator)
+        self._refuse_nan(current, state)
+        return spikes.to(current.dtype), state
+
+    def surrogate(self) -> Surrogate:
+        """The surrogate in force: an override's, or the configuration's."""
+        return self.override or make_surrogate(self.config.surrogate, self.config.slope)
+
+    def describe(self) -> dict[str, Any]:
+        """Name, mode, equation, library, version and values in force: what a result records of its neuron."""
+        return {
+            "name": self.name,
+            "mode": self.mode,
+            "equation": self.equation(),
+            "library": self.library,
+            "version": _version(self.library),
+            "stochastic": self.stochastic,
+            "parameters": self.effective_parameters(),
+        }
+
+    def extra_repr(self) -> str:
+        changed = "".join(f", {key}={value!r}" for key, value in self.config.changed().items())
+        return f"{self.name!r}, mode={self.mode!r}{changed}"
+
+    def get_extra_state(self) -> Tensor:
+        """The identity of the neuron, as bytes in a tensor so that safetensors can hold a whole state_dict."""
+        text = json.dumps(self._identity(), sort_keys=True)
+        return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Refuse the weights of a neuron that computes something else.
+
+        Raises:
+            ValueError: name, mode or a parameter differs; the message lists the differences.
+        """
+        theirs, ours = json.loads(bytes(state.tolist())), self._identity()
+        differing = [
+            f"{key}: {theirs.get(key)!r} there, {ours.get(key)!r} here"
+            for key in sorted(theirs.keys() | ours.keys())
+            if theirs.get(key) != ours.get(key)
+        ]
+        if differing:
+            raise ValueError(f"state_dict belongs to another neuron ({'; '.join(differing)})")
+
+    def _identity(self) -> dict[str, Any]:
+        return {"name": self.name, "mode": self.mode, **self.config.to_dict()}
+
+    def _learn(self, field: str, value: float) -> None:
+        """Register `field` as a parameter that starts exactly at `value`."""
+        shape = self.features or ()
+        self.register_parameter(field, nn.Parameter(torch.full(shape, value)))
+
+    def _value(self, field: str, fixed: float, like: Tensor, low: float, high: float) -> Tensor:
+        """The decay or threshold `field` as a tensor of the dtype and device of `like`, in [low, high] if learned."""
+        learned = getattr(self, field) if field in self._parameters else None
+        if learned is None:
+            return torch.full((), fixed, dtype=like.dtype, device=like.device)
+        return bounded(learned.to(like.dtype), low, high)
+
+    def _refuse(self, argument: str, value: object, reason: str) -> ValueError:
+        return ValueError(f"{argument}={value!r} cannot be expressed by {self.name} in {self.mode} mode: {reason}")
+
+    def _check_current(self, current: Tensor) -> torch.dtype:
+        if not isinstance(current, Tensor):
+            raise TypeError(f"current must be a Tensor [T, B, *features], got {type(current).__name__}")
+        if current.dtype not in _STEP_DTYPES:
+            raise TypeError(f"current must be float32, float64, bfloat16 or float16, got {current.dtype}")
+        shape = tuple(current.shape)
+        if current.dim() < 3:
+            raise ValueError(f"current must be [T, B, *features] with at least 3 dimensions, got shape {shape}")
+        if current.shape[0] == 0:
+            raise ValueError(f"current must have at least one time step, got T=0 (shape {shape})")
+        if self.features is not None:
+            fits = len(shape) - 2 == len(self.features) and all(
+                ours in (1, theirs) for ours, theirs in zip(self.features, shape[2:], strict=True)
+            )
+            if not fits:
+                raise ValueError(f"current must be [T, B, *features] with features {self.features}, got shape {shape}")
+        return torch.float64 if current.dtype == torch.float64 else torch.float32
+
+    def _check_state(self, state: State, current: Tensor, compute: torch.dtype) -> None:
+        wanted = f"None or the tuple ({', '.join(self.state_names)}) that {self.name} returned"
+        if not isinstance(state, tuple) or not all(isinstance(part, Tensor) for part in state):
+            raise TypeError(f"state must be {wanted}, got {type(state).__name__}")
+        if len(state) != len(self.state_names):
+            raise ValueError(f"state must be {wanted}, got a tuple of {len(state)}")
+        for part_name, part in zip(self.state_names, state, strict=True):
+            if part.shape != current.shape[1:]:
+                raise ValueError(
+                    f"state ({part_name}) must have the shape {tuple(current.shape[1:])} of one time step of current, "
+                    f"got {tuple(part.shape)}"
+                )
+            if part.dtype != compute:
+                raise TypeError(
+                    f"state ({part_name}) must be {compute} for a current of {current.dtype}, got {part.dtype}"
+                )
+            if part.device != current.device:
+                raise ValueError(f"state ({part_name}) must be on {current.device} like current, got {part.device}")
+
+    def _refuse_nan(self, current: Tensor, state: State) -> None:
+        if torch.compiler.is_compiling():
+            return  # a branch on data would break the graph
+        # A NaN never leaves a membrane, so that the small final state tells about the whole current.
+        witness = state[0] if state else current
+        if bool(torch.isnan(witness.detach()).any()):
+            raise ValueError("current (or state) must not hold NaN, got NaN")
+
+
+def _check_features(features: int | tuple[int, ...] | None) -> tuple[int, ...] | None:
+    if features is None:
+        return None
+    shape = (features,) if isinstance(features, int) else features
+    valid = isinstance(shape, tuple) and shape and all(isinstance(n, int) and not isinstance(n, bool) for n in shape)
+    if not valid:
+        raise TypeError(f"features must be None, a positive int or a tuple of them, got {features!r}")
+    if min(shape) < 1:
+        raise ValueError(f"features must be positive, got {features!r}")
+    return shape
+
+
+def _version(library: str) -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("resnet-spiking" if library == "neurons" else library)
+    except metadata.PackageNotFoundError:  # our own package, run from a checkout that is not installed
+        return "unknown"

@@ -1,0 +1,1 @@
+"""Backends of our own LIF and ParaLIF: one module each, one equation."""

@@ -1,0 +1,128 @@
+"""The oracle: every equation once more, step by step in float64, as plainly as it can be written.
+
+Nothing here shares code with the neurons. Gradients come from a different construction as well: a spike is
+step(x) + (G(x) - G(x).detach()) with G the antiderivative of the surrogate, so that its value is the step's and its
+derivative is G' = g. The implementations are tested against these functions, values and gradients.
+
+Shapes: current [T, B, *features], everything else [B, *features] or a scalar; float64 throughout.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def antiderivative(name: str, k: float, x: Tensor) -> Tensor:
+    """G with G' = g, the surrogate derivative `name` of slope `k` (up to a constant)."""
+    if name == "atan":
+        return torch.atan(math.pi / 2 * k * x) / math.pi
+    if name == "fast_sigmoid":
+        return x / (1 + k * x.abs())
+    if name == "sigmoid":
+        return torch.sigmoid(k * x)
+    if name == "triangle":
+        inside = x.clamp(-1 / k, 1 / k)
+        return k * (inside - k * inside * inside.abs() / 2)
+    if name == "rectangle":
+        return k / 2 * x.clamp(-1 / k, 1 / k)
+    if name == "ste":
+        return x
+    raise ValueError(f"no antiderivative for surrogate {name!r}")
+
+
+def fire(x: Tensor, name: str, k: float) -> Tensor:
+    """1 where x > 0, else 0; gradient g(x)."""
+    soft = antiderivative(name, k, x)
+    return (x > 0).to(x.dtype) + (soft - soft.detach())
+
+
+@dataclass
+class Trace:
+    """What a reference run leaves: spikes and membrane before the reset, both [T, B, *features]."""
+
+    spikes: Tensor
+    membrane: Tensor
+
+
+def lif(
+    current: Tensor,
+    *,
+    beta: Tensor | float,
+    alpha: Tensor | float | None = None,
+    threshold: Tensor | float = 1.0,
+    reset: str = "zero",
+    detach_reset: bool = True,
+    surrogate: str = "atan",
+    slope: float = 2.0,
+) -> Trace:
+    """LIF, with a synapse when `alpha` is given; starts at rest."""
+    v = i = torch.zeros_like(current[0])
+    spikes, membrane = [], []
+    for x in current:
+        i = x if alpha is None else alpha * i + x
+        u = beta * v + i
+        s = fire(u - threshold, surrogate, slope)
+        in_reset = s.detach() if detach_reset else s
+        if reset == "zero":
+            v = u * (1 - in_reset)
+        elif reset == "subtract":
+            v = u - threshold * in_reset
+        else:
+            v = u
+        spikes.append(s)
+        membrane.append(u)
+    return Trace(torch.stack(spikes), torch.stack(membrane))
+
+
+def paralif(
+    current: Tensor,
+    mode: str,
+    *,
+    beta: Tensor | float,
+    alpha: Tensor | float | None = None,
+    gain: Tensor | float = 1.0,
+    threshold: Tensor | float = 1.0,
+    surrogate: str = "atan",
+    slope: float = 2.0,
+    uniform: Tensor | None = None,
+) -> Trace:
+    """ParaLIF without recurrence, starting at rest.
+
+    `threshold` is the rise per step in delta modes; `uniform` [T, B, *features] holds the draws of stochastic modes.
+    """
+    V = i = before = torch.zeros_like(current[0])
+    spikes, membrane = [], []
+    for t, x in enumerate(current):
+        i = x if alpha is None else alpha * i + x
+        V = beta * V + gain * i
+        if mode in ("sb", "sd", "st"):
+            n, level = torch.sigmoid(V), torch.sigmoid(torch.as_tensor(threshold))
+        elif mode in ("td", "tt"):
+            n, level = torch.tanh(V), torch.tanh(torch.as_tensor(threshold))
+        elif mode in ("trb", "trd", "trt"):
+            n, level = torch.tanh(V).clamp(min=0), torch.tanh(torch.as_tensor(threshold)).clamp(min=0)
+        else:
+            n, level = V, torch.as_tensor(threshold)
+        if mode in ("t", "st", "tt", "trt"):
+            s = fire(n - level, surrogate, slope)
+        elif mode in ("d", "sd", "td", "trd"):
+            s = fire(n - before - threshold, surrogate, slope)
+            before = n
+        elif mode in ("sb", "trb"):
+            assert uniform is not None
+            half_square = n * n / 2  # its derivative is n: equation 18
+            s = (n > uniform[t]).to(n.dtype) + (half_square - half_square.detach())
+        elif mode == "gs":
+            assert uniform is not None
+            noise = torch.log(uniform[t]) - torch.log1p(-uniform[t])
+            soft = torch.exp(V) / (torch.exp(V) + torch.exp(-V - noise))
+            s = (soft > 0.5).to(V.dtype) + (soft - soft.detach())
+        else:
+            raise ValueError(f"no ParaLIF mode {mode!r}")
+        spikes.append(s)
+        membrane.append(V)
+    return Trace(torch.stack(spikes), torch.stack(membrane))
