@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neurons.base import Neuron
-    from neurons.names import list_neurons
+    from neurons.names import NEURONS, list_neurons
     from neurons.parameters import MODES, RESETS, SURROGATES, Mode, NeuronParameters
     from neurons.registry import make_neuron, native_parameters, register, unregister
     from neurons.surrogate import Surrogate, surrogate_override
     from neurons.unroll import State
 
 _HOMES = {
+    "NEURONS": "neurons.names",
     "Neuron": "neurons.base",
     "list_neurons": "neurons.names",
     "MODES": "neurons.parameters",
@@ -36,6 +37,7 @@ _HOMES = {
 
 __all__ = [
     "MODES",
+    "NEURONS",
     "RESETS",
     "SURROGATES",
     "Mode",

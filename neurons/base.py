@@ -167,8 +167,8 @@ class Neuron(nn.Module, ABC):
         if current.dtype not in _STEP_DTYPES:
             raise TypeError(f"current must be float32, float64, bfloat16 or float16, got {current.dtype}")
         shape = tuple(current.shape)
-        if current.dim() < 3:
-            raise ValueError(f"current must be [T, B, *features] with at least 3 dimensions, got shape {shape}")
+        if current.dim() < 2:
+            raise ValueError(f"current must be [T, B, *features] with at least 2 dimensions, got shape {shape}")
         if current.shape[0] == 0:
             raise ValueError(f"current must have at least one time step, got T=0 (shape {shape})")
         if self.features is not None:

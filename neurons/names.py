@@ -40,14 +40,17 @@ _PARALIF_SUMMARIES = {
 }
 
 _BUILT_IN: dict[str, Entry] = {
+    "lif": Entry("neurons.lif:LIF", "our multi-step LIF, with or without a synapse"),
     "snntorch-lif": Entry("neurons.adapters.snntorch:SnnTorchLIF", "snntorch.Leaky"),
     "snntorch-synaptic": Entry("neurons.adapters.snntorch:SnnTorchSynaptic", "snntorch.Synaptic, a LIF with a synapse"),
     "norse-lifbox": Entry("neurons.adapters.norse:NorseLIFBox", "norse LIFBoxCell"),
     "norse-lif": Entry("neurons.adapters.norse:NorseLIF", "norse LIFCell, a LIF with a synapse"),
-    "lif": Entry("neurons.lif:LIF", "our multi-step LIF, with or without a synapse"),
     **{f"paralif-{mode}": Entry("neurons.paralif:ParaLIF", _PARALIF_SUMMARIES[mode]) for mode in PARALIF_MODES},
     "relu": Entry("neurons.relu:ReLU", "control: the same head without spikes"),
 }
+
+NEURONS: tuple[str, ...] = tuple(_BUILT_IN)
+"""The built-in neurons; `list_neurons` adds registered ones."""
 
 _registered: dict[str, Entry] = {}
 
