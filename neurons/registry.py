@@ -43,7 +43,13 @@ def make_neuron(
     names.check_name(name)
     if not isinstance(parameters, NeuronParameters):
         raise TypeError(f"parameters must be NeuronParameters, got {type(parameters).__name__}")
-    return _factory(name)(name, parameters, mode=mode, features=features)
+    try:
+        return _factory(name)(name, parameters, mode=mode, features=features)
+    except ModuleNotFoundError as error:
+        if error.name not in ("snntorch", "norse"):
+            raise  # a fault inside a neuron, not a library that is left out
+        message = f"{name} needs {error.name}, which is not installed: pip install {error.name}"
+        raise ImportError(message, name=error.name) from error
 
 
 def register(name: str, factory: Factory, summary: str = "registered in this process") -> None:

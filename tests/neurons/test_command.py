@@ -1,0 +1,42 @@
+"""`python -m neurons`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from neurons import NEURONS
+from neurons.__main__ import main
+
+
+def test_lists_every_name_without_torch() -> None:
+    code = "import sys; from neurons.__main__ import main; main([]); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()][: len(NEURONS)] == list(NEURONS)
+
+
+def test_describes_named_neurons(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lif", "snntorch-lif", "--mode", "native"]) == 0
+    ours, theirs = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert (ours["name"], ours["library"]) == ("lif", "neurons")
+    assert (theirs["mode"], theirs["parameters"]["reset"]) == ("native", "subtract")
+
+
+def test_unknown_name_ends_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["paralif-tb"])
+    assert stopped.value.code == 2
+    assert "Did you mean" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "library"), [("snntorch-lif", "snntorch"), ("norse-lif", "norse")])
+def test_missing_library_is_named(
+    name: str, library: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)  # what Python does to an import that must fail
+    assert main([name]) == 1
+    assert f"pip install {library}" in capsys.readouterr().out
