@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 
@@ -16,28 +17,38 @@ LOADERS = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
 
 
 def load_cifar(name: str, root: Path, *, download: bool) -> Dataset:
-    """Return CIFAR from ``root``, unpacking the archive that lies there, or downloading it.
+    """Return CIFAR from ``root``, ``uint8 [N, 3, 32, 32]``: unpacked already, as an archive, or downloaded to it.
 
     Raises ``UserError`` when it is not there and cannot be had, or is damaged.
     """
     loader = LOADERS[name]
-    archive = root / loader.filename
-    if archive.exists() and not check_integrity(str(archive), loader.tgz_md5):
-        raise UserError(f"{archive} is damaged or half-downloaded (its md5 is not {loader.tgz_md5}); delete it and try again")
     offline = f"put {loader.filename} into {root}, name its folder with --data-dir, or use --dataset folder"
     try:
-        splits = [_read(loader, root, train, download or archive.exists()) for train in (True, False)]
-    except (URLError, ConnectionError, TimeoutError):
+        return _read(name, root, unpack=False)
+    except (RuntimeError, OSError):
+        pass  # not unpacked yet, or only in part
+    archive = root / loader.filename
+    # torchvision would silently replace such an archive by a download, and without a network blame the network.
+    if archive.exists() and not check_integrity(str(archive), loader.tgz_md5):
+        raise UserError(f"{archive} is damaged or half-downloaded (wrong md5); delete it and try again, or {offline}")
+    if not archive.exists() and not download:
+        raise UserError(f"{name} is missing from {root}, or damaged there; {offline}")
+    try:
+        return _read(name, root, unpack=True)
+    except (URLError, ConnectionError, TimeoutError, HTTPException):
         raise UserError(f"{name} is not in {root} and could not be downloaded (no network?); {offline}") from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"{name} is not in {root} ({_first_line(error)}); {offline}") from None
+    except (RuntimeError, OSError) as error:
+        raise UserError(f"{name} could not be unpacked in {root} ({_first_line(error)}); {offline}") from None
+
+
+def _read(name: str, root: Path, *, unpack: bool) -> Dataset:
+    """Read both splits; ``unpack`` lets torchvision fetch the archive (if it is not there) and unpack it."""
+    splits = []
+    for train in (True, False):
+        split = LOADERS[name](str(root), train=train, download=unpack)
+        images = torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous()
+        splits.append(ImageSet(images, torch.tensor(split.targets), tuple(split.classes), str(root)))
     return Dataset(name, splits[0], splits[1], flip=True)
-
-
-def _read(loader: type[datasets.CIFAR10], root: Path, train: bool, fetch: bool) -> ImageSet:
-    split = loader(str(root), train=train, download=fetch)
-    images = torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous()
-    return ImageSet(images, torch.tensor(split.targets), tuple(split.classes), str(root))
 
 
 def _first_line(error: Exception) -> str:

@@ -12,7 +12,7 @@ TEST_IMAGES = 360
 
 
 def load_digits() -> Dataset:
-    """Return the 1,797 digits of scikit-learn, 8x8 pixels in 17 grey levels scaled to 0..255.
+    """Return the 1,797 digits of scikit-learn, ``uint8 [N, 1, 8, 8]``: 17 grey levels scaled to 0..255.
 
     The split (1,437 train, 360 test) is drawn once, stratified by class, and never changes.
     A mirrored digit is another sign, so there is no flip.
@@ -20,7 +20,9 @@ def load_digits() -> Dataset:
     bunch = read_digits()
     images = torch.from_numpy(bunch.images * (255 / 16)).round().to(torch.uint8)[:, None]
     labels = torch.from_numpy(bunch.target).long()
-    train, test = train_test_split(range(len(labels)), test_size=TEST_IMAGES, stratify=bunch.target, random_state=0)
     classes = tuple(str(digit) for digit in range(10))
-    parts = (ImageSet(images[chosen].clone(), labels[chosen].clone(), classes, "digits") for chosen in (train, test))
-    return Dataset("digits", *parts, flip=False)
+    train, test = (
+        ImageSet(images[chosen].clone(), labels[chosen].clone(), classes, "digits")
+        for chosen in train_test_split(range(len(labels)), test_size=TEST_IMAGES, stratify=bunch.target, random_state=0)
+    )
+    return Dataset("digits", train, test, flip=False)

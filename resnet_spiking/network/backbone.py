@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from resnet_spiking.network.preprocess import Preprocess
 STEM = ("conv1", "bn1", "relu", "maxpool")
 
 
+@final
 class Stages(nn.Sequential):
     """Consecutive parts of a ResNet under torchvision's names (``layer4.0.conv1.weight``, …).
 
@@ -26,6 +28,7 @@ class Stages(nn.Sequential):
         self.out_channels = out_channels
 
 
+@final
 class Backbone(nn.Module):
     """The frozen part: preprocessing, then a feature extractor that training never changes.
 
@@ -43,13 +46,14 @@ class Backbone(nn.Module):
 
     @classmethod
     def wrap(cls, module: nn.Module, *, side: int, normalise: bool = True) -> Backbone:
-        """Freeze any module that maps images ``[B, 3, side, side]`` to feature maps.
+        """Freeze any module (itself, not a copy) that maps images ``[B, 3, side, side]`` to feature maps.
 
         With ``normalise=False`` it gets resized pixels in [0, 1] as they are.
         """
         return cls(Preprocess(side) if normalise else Preprocess(side, (0.0,) * 3, (1.0,) * 3), module)
 
     def train(self, mode: bool = True) -> Backbone:
+        """Stay in eval mode: BatchNorm's running statistics are frozen, too."""
         return super().train(False)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -67,8 +71,9 @@ def split_resnet(name: str, depth: int, *, side: int, seed: int = 0) -> tuple[Ba
     """
     if not 0 <= depth <= 4:
         raise UserError(f"--freeze-depth must lie between 0 and 4, not {depth}")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    # The CPU's generator alone: weights are drawn there, and no GPU's is touched.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
         resnet = build_resnet(name)
     parts = [(part, getattr(resnet, part)) for part in (*STEM, "layer1", "layer2", "layer3", "layer4")]
     cut = 0 if depth == 0 else len(STEM) + depth
@@ -83,9 +88,13 @@ def build_resnet(name: str) -> models.ResNet:
     In He et al. (2015, arXiv:1512.03385) a bottleneck's stride stands on its first 1x1
     convolution; torchvision's (v1.5) stands on the 3x3. Weights converted from other frameworks
     often need the former.
+
+    Raises ``UserError`` for a name that is not in ``BACKBONES``.
     """
     if name not in BACKBONES:
-        raise UserError(f"--backbone {name!r} is unknown{nearest(name, list(BACKBONES))}; choose from: {', '.join(BACKBONES)}")
+        raise UserError(
+            f"--backbone {name!r} is unknown{nearest(name, list(BACKBONES))}; choose from: {', '.join(BACKBONES)}"
+        )
     if name != "resnet50-v1":
         return models.get_model(name, weights=None)
     resnet = models.resnet50(weights=None)
@@ -96,7 +105,7 @@ def build_resnet(name: str) -> models.ResNet:
 
 
 def _channels(parts: OrderedDict[str, nn.Module]) -> int:
-    """Return how many channels leave the last convolution's block: that of its last BatchNorm on the main path."""
+    """Return how many channels leave the last block: those of its last BatchNorm on the main path."""
     norms = [
         module
         for part in parts.values()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import pickle
 from dataclasses import dataclass
+from http.client import HTTPException
 from importlib import resources
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
@@ -51,24 +50,33 @@ def load_weights(spec: str, backbone: Backbone, stages: Stages, *, name: str, de
     if spec == "none":
         return WeightsIdentity("none", frozen_sha256(backbone), (), tuple(parts))
     label = spec if spec in ("imagenet", "bundled") else Path(spec).name
-    tensors = _clean(_read(spec, name, depth))
-    frozen = ("stem", *(f"layer{stage}" for stage in range(1, depth + 1))) if depth else ()
+    tensors = {key.removeprefix("module."): tensor for key, tensor in _read(spec, name, depth).items()}
+    _check_names(parts, tensors, label, name)
     missing = {part: _missing(modules, tensors) for part, modules in parts.items()}
-    lacking = [tensor for part in frozen for tensor in missing[part]]
+    frozen = ("stem", *(f"layer{stage}" for stage in range(1, depth + 1))) if depth else ()
+    lacking = "; ".join(_describe(part, missing[part], parts[part]) for part in frozen if missing[part])
     if lacking:
-        shown = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
-        raise UserError(f"{label} lacks {shown}, which --freeze-depth {depth} needs; lower --freeze-depth or name other weights")
+        advice = f"lower --freeze-depth, or name other weights or the matching --backbone (now {name})"
+        raise UserError(f"{label} lacks {lacking}, which --freeze-depth {depth} needs; {advice}")
     loaded = tuple(part for part in parts if not missing[part])
     if not loaded:
         raise UserError(f"{label} holds no complete stage of {name}; {OFFLINE}")
-    for part in loaded:
-        _fill(parts[part], tensors, label, name)
+    expected = {key: target for part in loaded for key, target in _expected(parts[part]).items()}
+    # All are checked before any is copied: a refused file leaves the network as it was.
+    for key, target in expected.items():
+        _check_values(key, tensors[key], target, label, name)
+    with torch.no_grad():
+        for key, target in expected.items():
+            target.copy_(tensors[key])
     return WeightsIdentity(label, frozen_sha256(backbone), loaded, tuple(part for part in parts if part not in loaded))
 
 
 def check_bundled_target(dataset: str, classes: tuple[str, ...]) -> None:
-    """Refuse CIFAR-10 as target of the bundled encoder, which was trained on its labels."""
-    if dataset == "cifar10" or tuple(sorted(classes)) == CIFAR10_CLASSES:
+    """Raise ``UserError`` for CIFAR-10 as target of the bundled encoder, which was trained on its labels.
+
+    An image folder whose classes are CIFAR-10's ten is CIFAR-10.
+    """
+    if dataset == "cifar10" or tuple(sorted(name.lower() for name in classes)) == CIFAR10_CLASSES:
         raise UserError(
             "the bundled encoder was trained on CIFAR-10's own labels, so its accuracy there would mean nothing; "
             "use --weights imagenet, --weights FILE or --weights none"
@@ -105,25 +113,35 @@ def _missing(part: dict[str, nn.Module], tensors: dict[str, Tensor]) -> list[str
     return [key for key in _expected(part) if key not in tensors]
 
 
-def _fill(part: dict[str, nn.Module], tensors: dict[str, Tensor], label: str, architecture: str) -> None:
-    with torch.no_grad():
-        for key, target in _expected(part).items():
-            if tensors[key].shape != target.shape:
-                shapes = f"{tuple(tensors[key].shape)} instead of {tuple(target.shape)}"
-                raise UserError(f"{label} does not fit {architecture}: {key} is {shapes}; name the matching --backbone")
-            if not tensors[key].isfinite().all():
-                raise UserError(f"{label} is damaged: {key} holds values that are not finite")
-            target.copy_(tensors[key])
+def _describe(part: str, missing: list[str], modules: dict[str, nn.Module]) -> str:
+    shown = ", ".join(missing[:2]) + (", …" if len(missing) > 2 else "")
+    return f"{part} ({len(missing)} of {len(_expected(modules))} tensors: {shown})"
 
 
-def _clean(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix("module."): tensor for key, tensor in tensors.items()}
+def _check_names(parts: dict[str, dict[str, nn.Module]], tensors: dict[str, Tensor], label: str, name: str) -> None:
+    """Refuse tensors of blocks that the architecture lacks: resnet34 holds every name and shape of resnet18."""
+    known = {key for modules in parts.values() for key in _expected(modules)}
+    prefixes = tuple(f"{module}." for modules in parts.values() for module in modules)
+    for key in tensors:
+        if key.startswith(prefixes) and key not in known and not key.endswith("num_batches_tracked"):
+            raise UserError(f"{label} does not fit {name}, which has no {key}; name the matching --backbone")
+
+
+def _check_values(key: str, tensor: Tensor, target: Tensor, label: str, name: str) -> None:
+    if tensor.shape != target.shape:
+        shapes = f"{tuple(tensor.shape)} instead of {tuple(target.shape)}"
+        raise UserError(f"{label} does not fit {name}: {key} is {shapes}; name the matching --backbone")
+    if not tensor.isfinite().all():
+        raise UserError(f"{label} is damaged: {key} holds values that are not finite")
 
 
 def _read(spec: str, name: str, depth: int) -> dict[str, Tensor]:
     if spec == "bundled":
         if name != "resnet18" or depth > 3:
-            raise UserError(f"the bundled encoder is resnet18 up to stage 3, not {name} frozen to {depth}; use --weights imagenet or FILE")
+            wanted = f"{name} frozen to stage {depth}"
+            raise UserError(
+                f"the bundled encoder is resnet18 up to stage 3, not {wanted}; use --weights imagenet or FILE"
+            )
         with resources.as_file(resources.files("resnet_spiking.network") / "bundled" / BUNDLED) as path:
             return load_file(path)
     if spec == "imagenet":
@@ -131,16 +149,22 @@ def _read(spec: str, name: str, depth: int) -> dict[str, Tensor]:
     path = Path(spec)
     if not path.is_file():
         raise UserError(f"--weights {spec!r} is neither imagenet, bundled, none nor a file that exists; {OFFLINE}")
+    return _read_file(path)
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    safe = path.suffix == ".safetensors"
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, pickle.UnpicklingError):
-        raise UserError(f"--weights {path.name} is damaged, or holds more than tensors (code is never loaded); {OFFLINE}") from None
+        content = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle raises almost anything: IndexError, struct.error, …
+        reason = f"damaged, or holds more than tensors (code is never loaded; {type(error).__name__})"
+        raise UserError(f"--weights {path.name} is {reason}; {OFFLINE}") from None
     for wrapper in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-    if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and isinstance(tensor, Tensor) for key, tensor in content.items()
+    ):
         raise UserError(f"--weights {path.name} holds no state_dict of tensors; {OFFLINE}")
     return content
 
@@ -148,8 +172,10 @@ def _read(spec: str, name: str, depth: int) -> dict[str, Tensor]:
 def _download(name: str) -> dict[str, Tensor]:
     if name == "resnet50-v1":
         raise UserError(f"torchvision has no ImageNet weights for resnet50-v1; {OFFLINE}, or use --backbone resnet50")
-    weights = models.get_model_weights(name)["IMAGENET1K_V1" if name != "resnext101_64x4d" else "DEFAULT"]
+    weights = models.get_model_weights(name)["IMAGENET1K_V1"]
     try:
-        return dict(weights.get_state_dict(progress=True, check_hash=True))
-    except (URLError, OSError, RuntimeError) as error:
-        raise UserError(f"ImageNet weights for {name} could not be downloaded ({error}); {OFFLINE}") from None
+        # The hash is checked when the file is downloaded; weights_only guards against a changed cached one.
+        return dict(weights.get_state_dict(progress=True, check_hash=True, weights_only=True))
+    except (OSError, HTTPException, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"ImageNet weights for {name} could not be downloaded ({reason}); {OFFLINE}") from None

@@ -45,7 +45,7 @@ def test_a_partial_file_is_enough_when_it_covers_the_frozen_depth(tmp_path: Path
     found, identity = load(tmp_path / "w.safetensors", depth=2)
     assert torch.equal(found["layer2.1.conv2.weight"], state["layer2.1.conv2.weight"])
     assert identity.random == ("layer3", "layer4")
-    with pytest.raises(UserError, match=r"lacks layer3\.0\.conv1\.weight.* and \d+ more"):
+    with pytest.raises(UserError, match=r"lacks layer3 \(25 of 25 tensors: layer3\.0\.conv1\.weight"):
         load(tmp_path / "w.safetensors", depth=3)
 
 
@@ -102,7 +102,9 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, state: dict[str
         load(tmp_path / "w.pth")
 
 
-def test_a_missing_file_and_a_missing_network_name_the_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_and_a_missing_network_name_the_ways_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UserError, match="--weights bundled"):
         load(tmp_path / "absent.pth")
 
