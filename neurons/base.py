@@ -72,6 +72,10 @@ class Neuron(nn.Module, ABC):
     def equation(self) -> str:
         """What this neuron computes per step, in one line."""
 
+    def backend(self, device: torch.device | str = "cpu") -> str:
+        """What runs the time steps on `device`: the library's own code unless a subclass says otherwise."""
+        return self.library
+
     def effective_parameters(self) -> dict[str, Any]:
         """The values in force, for results: the configuration, or in native mode the library's defaults under it."""
         return self.config.to_dict()
@@ -107,14 +111,15 @@ class Neuron(nn.Module, ABC):
         """The surrogate in force: an override's, or the configuration's."""
         return self.override or make_surrogate(self.config.surrogate, self.config.slope)
 
-    def describe(self) -> dict[str, Any]:
-        """Name, mode, equation, library, version and values in force: what a result records of its neuron."""
+    def describe(self, device: torch.device | str = "cpu") -> dict[str, Any]:
+        """Name, mode, equation, library, version, backend and values in force: what a result records of its neuron."""
         return {
             "name": self.name,
             "mode": self.mode,
             "equation": self.equation(),
             "library": self.library,
             "version": _version(self.library),
+            "backend": self.backend(device),
             "stochastic": self.stochastic,
             "parameters": self.effective_parameters(),
         }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neurons.base import SMALLEST_THRESHOLD, Neuron
-from neurons.kernels import plain
+from neurons.kernels.dispatch import backend_for, backend_of
 from neurons.parameters import DEFAULTS, Mode, NeuronParameters
 from neurons.unroll import State
 
@@ -40,6 +40,9 @@ class LIF(Neuron):
             if getattr(config, f"learn_{field}"):
                 self._learn(field, getattr(config, field))
 
+    def backend(self, device: torch.device | str = "cpu") -> str:
+        return backend_of(torch.device(device))
+
     def equation(self) -> str:
         synapse = "" if self.config.alpha is None else "i[t] = alpha*i[t-1] + x[t]; "
         drive = "x[t]" if self.config.alpha is None else "i[t]"
@@ -48,7 +51,7 @@ class LIF(Neuron):
 
     def _simulate(self, current: Tensor, state: State, generator: torch.Generator | None) -> tuple[Tensor, State]:
         config = self.config
-        return plain.lif(
+        return backend_for(current).lif(
             current,
             state,
             beta=self._value("beta", config.beta, current, 0, 1),

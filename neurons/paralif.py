@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from neurons.base import SMALLEST_THRESHOLD, Neuron
-from neurons.kernels import plain
+from neurons.kernels.dispatch import backend_for, backend_of
 from neurons.names import PARALIF_MODES
 from neurons.parameters import DEFAULTS, Mode, NeuronParameters, check_word
 from neurons.spike_functions import bernoulli, gumbel, squash, uniform_steps
@@ -117,6 +117,9 @@ class ParaLIF(Neuron):
         values = self.effective_parameters()
         return self.override or make_surrogate(values["surrogate"], values["slope"])
 
+    def backend(self, device: torch.device | str = "cpu") -> str:
+        return backend_of(torch.device(device))
+
     def equation(self) -> str:
         values = self.effective_parameters()
         synapse = "" if values["alpha"] is None else "i[t] = alpha*i[t-1] + x[t]; "
@@ -146,7 +149,7 @@ class ParaLIF(Neuron):
         half = len(state) // 2
         own, hidden = state[:half], state[half:]
         before = hidden[0]
-        V, filtered = plain.integrate(current, hidden[:filtering], beta=beta, alpha=alpha)
+        V, filtered = backend_for(current).integrate(current, hidden[:filtering], beta=beta, alpha=alpha)
         shifted = torch.cat([before.unsqueeze(0), V[:-1]])  # V[t-1]
         h, previous = self._spikes(shifted, hidden[filtering:], generator)
         feedback = self.feedback(h)
@@ -166,7 +169,19 @@ class ParaLIF(Neuron):
         generator: torch.Generator | None,
     ) -> tuple[Tensor, State]:
         """Filter `current`, add the hidden membrane if there is one, spike."""
-        V, filtered = plain.integrate(current, state[:filtering], beta=beta, alpha=alpha)
+        if self.spike_mode == "t" and added is None:
+            # A LIF that never resets: membrane and spikes in the same node.
+            return backend_for(current).lif(
+                current,
+                state,
+                beta=beta,
+                alpha=alpha,
+                threshold=self._value("threshold", self.config.threshold, current, SMALLEST_THRESHOLD, math.inf),
+                reset="none",
+                detach_reset=True,
+                surrogate=self.surrogate(),
+            )
+        V, filtered = backend_for(current).integrate(current, state[:filtering], beta=beta, alpha=alpha)
         spikes, previous = self._spikes(V if added is None else V + added, state[filtering:], generator)
         return spikes, filtered + previous
 
