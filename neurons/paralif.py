@@ -43,7 +43,7 @@ class ParaLIF(Neuron):
 
         t  st  tt  trt   s[t] = [n(V[t]) > n(threshold)]
         d  sd  td  trd   s[t] = [n(V[t]) - n(V[t-1]) > delta_threshold], n(V[-1]) taken as 0
-        sb trb           s[t] = [n(V[t]) > U[t]]: Bernoulli; backward ds/dn(V) = n(V), the paper's equation 18
+        sb trb           s[t] = [n(V[t]) > U[t]]: Bernoulli; backward ds/dV = n'(V), straight through the draw
         gs               s[t] = [2 V[t] + log(U[t]/(1 - U[t])) > 0]: the hard Gumbel-softmax of (V, -V) at temperature
                          1; backward is the derivative of the soft one
 
@@ -51,7 +51,8 @@ class ParaLIF(Neuron):
     W [N, N] and a bias, and the membrane V[t] + filter(x + W h)[t] spikes.
 
     Native mode: the paper's gain g = 1 - beta and the reference implementation's defaults, both time constants one
-    step (beta = alpha = exp(-1)) and surrogate 1/(1 + 100|x|)^2.
+    step (beta = alpha = exp(-1)), surrogate 1/(1 + 100|x|)^2, and in sb and trb backward ds/dV = n(V) n'(V)
+    (equation 18).
 
     State: membrane; synapse with `alpha`; the previous n(V) in delta modes; the same again for the hidden pass of
     `recurrent`. Stochastic modes draw T uniforms [B, *features], one step after the other, so that chunks with
@@ -189,9 +190,10 @@ class ParaLIF(Neuron):
         """The mode's spikes of the membrane [T, B, *features]; the state is the previous n(V) in delta modes."""
         if self.spike_mode == "gs":
             return gumbel(V, uniform_steps(V, generator), self.override), ()
-        n = squash(V, self.squashing)
         if self.stochastic:
-            return bernoulli(n, uniform_steps(V, generator), self.override), ()
+            drawn = uniform_steps(V, generator)
+            return bernoulli(V, self.squashing, drawn, self.override, equation_18=self.mode == "native"), ()
+        n = squash(V, self.squashing)
         if self.delta:
             threshold = self._value("threshold", self.config.delta_threshold, V, SMALLEST_THRESHOLD, math.inf)
             rise = n - torch.cat([state[0].unsqueeze(0), n[:-1]])

@@ -89,10 +89,12 @@ def paralif(
     surrogate: str = "atan",
     slope: float = 2.0,
     uniform: Tensor | None = None,
+    equation_18: bool = False,
 ) -> Trace:
     """ParaLIF without recurrence, starting at rest.
 
-    `threshold` is the rise per step in delta modes; `uniform` [T, B, *features] holds the draws of stochastic modes.
+    `threshold` is the rise per step in delta modes; `uniform` [T, B, *features] holds the draws of stochastic modes;
+    `equation_18` weighs the gradient of Bernoulli spikes by their probability.
     """
     V = i = before = torch.zeros_like(current[0])
     spikes, membrane = [], []
@@ -114,8 +116,8 @@ def paralif(
             before = n
         elif mode in ("sb", "trb"):
             assert uniform is not None
-            half_square = n * n / 2  # its derivative is n: equation 18
-            s = (n > uniform[t]).to(n.dtype) + (half_square - half_square.detach())
+            soft = n * n / 2 if equation_18 else n  # the derivative of the former is n
+            s = (n > uniform[t]).to(n.dtype) + (soft - soft.detach())
         elif mode == "gs":
             assert uniform is not None
             noise = torch.log(uniform[t]) - torch.log1p(-uniform[t])

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neurons.surrogate import Surrogate, spike
+from neurons.surrogate import Surrogate, derivative, spike
 
 
 def squash(V: Tensor, kind: str) -> Tensor:
@@ -35,28 +35,49 @@ def uniform_steps(like: Tensor, generator: torch.Generator | None) -> Tensor:
 
 class _Bernoulli(torch.autograd.Function):
     @staticmethod
-    def forward(probability: Tensor, uniform: Tensor) -> Tensor:
+    def forward(probability: Tensor, uniform: Tensor, equation_18: bool) -> Tensor:
         return (probability > uniform).to(probability.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[0])
+        probability, _, equation_18 = inputs
+        ctx.save_for_backward(probability if equation_18 else None)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (probability,) = ctx.saved_tensors
-        return grads[0] * probability, None
+        return (grads[0] if probability is None else grads[0] * probability), None, None
 
 
-def bernoulli(probability: Tensor, uniform: Tensor, override: Surrogate | None) -> Tensor:
-    """1 with the given probability: s = [probability > uniform].
+class _Drawn(torch.autograd.Function):
+    @staticmethod
+    def forward(V: Tensor, drawn: Tensor, name: str, slope: float) -> Tensor:
+        return drawn
 
-    Backward: ds/dprobability = probability (ParaLIF paper, equation 18), or with an override its derivative at
-    probability - uniform.
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        V, _, name, slope = inputs
+        ctx.save_for_backward(V)
+        ctx.surrogate = Surrogate(name, slope)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (V,) = ctx.saved_tensors
+        return grads[0] * derivative(ctx.surrogate, V), None, None, None
+
+
+def bernoulli(V: Tensor, squashing: str, uniform: Tensor, override: Surrogate | None, *, equation_18: bool) -> Tensor:
+    """1 with the probability p = n(V): s = [p > uniform].
+
+    Backward: straight through the draw, ds/dp = 1, so that ds/dV = n'(V), which is sigmoid'(V) in mode sb.
+    With `equation_18` ds/dp = p instead, so that ds/dV = p n'(V): ParaLIF paper, equation 18, and its reference
+    implementation. With an override ds/dV = g(V), the override's derivative in the place of n'(V).
     """
+    probability = squash(V, squashing)
     if override is not None:
-        return spike(probability - uniform, override)
-    return _Bernoulli.apply(probability, uniform)
+        drawn = (probability > uniform).to(V.dtype)
+        return _Drawn.apply(V, drawn, override.name, override.slope)
+    return _Bernoulli.apply(probability, uniform, equation_18)
 
 
 def gumbel(V: Tensor, uniform: Tensor, override: Surrogate | None) -> Tensor:

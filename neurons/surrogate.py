@@ -88,7 +88,8 @@ def surrogate_override(model: nn.Module, surrogate: str, slope: float = 2.0) -> 
 
     The forward pass is untouched: spikes are the same bit for bit. What counts is when the forward runs, not when
     `backward` is called. Blocks may be nested; at the end, also after an exception, each neuron has its own
-    surrogate again. Works in both modes and for stochastic neurons, whose step is 1[probability > uniform].
+    surrogate again. Works in both modes and for stochastic neurons: a Bernoulli
+    neuron's derivative of the probability, sigmoid'(V) for ParaLIF-SB, becomes g(V).
 
     Args:
         model: a neuron, or any module that holds neurons at any depth.

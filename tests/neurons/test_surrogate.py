@@ -101,3 +101,17 @@ def test_override_of_a_model_without_spikes() -> None:
 def test_override_refuses_what_it_does_not_know(surrogate: str, slope: float) -> None:
     with pytest.raises(ValueError, match=r"atan|slope"), surrogate_override(make_neuron("lif"), surrogate, slope):
         pass
+
+
+@pytest.mark.parametrize("mode", ["shared", "native"])
+def test_bernoulli_gradients(mode: str) -> None:
+    """One step: ds/dV is sigmoid'(V), natively weighed by the probability (equation 18), overridden g(V)."""
+    V = torch.linspace(-3, 3, 24, dtype=torch.float64).reshape(1, 2, 12)
+    neuron = make_neuron("paralif-sb", mode=mode)  # type: ignore[arg-type]
+    gain = 1.0 if mode == "shared" else 1 - math.exp(-1)
+    weights = torch.arange(24).reshape(1, 2, 12)
+    p = torch.sigmoid(V * gain)
+    expected = p * (1 - p) if mode == "shared" else p * p * (1 - p)
+    torch.testing.assert_close(_gradient(neuron, V)[1], gain * weights * expected)
+    with surrogate_override(neuron, "fast_sigmoid", 3.0):
+        torch.testing.assert_close(_gradient(neuron, V)[1], gain * weights / (1 + 3 * (V * gain).abs()) ** 2)
