@@ -123,6 +123,7 @@ def test_describe_is_json(name: str, mode: str) -> None:
 def test_native_parameters_are_the_librarys() -> None:
     assert native_parameters("snntorch-lif")["reset"] == "subtract"
     norse = native_parameters("norse-lif")
+    assert norse["detach_reset"] is False  # its feed-forward reset carries a gradient
     assert (norse["beta"], norse["alpha"], norse["surrogate"], norse["slope"]) == (0.9, 0.8, "fast_sigmoid", 1.0)
 
 
