@@ -56,7 +56,7 @@ class ParaLIF(Neuron):
 
     State: membrane; synapse with `alpha`; the previous n(V) in delta modes; the same again for the hidden pass of
     `recurrent`. Stochastic modes draw T uniforms [B, *features], one step after the other, so that chunks with
-    one generator draw what the whole draws.
+    one generator draw what the whole draws; `recurrent` draws twice as much, for h[t] and s[t].
 
     Source: Arnaud Yarga and Wood, "Accelerating spiking neural networks with parallelizable leaky integrate-and-fire
     neurons", Neuromorphic Computing and Engineering, 2025, equations 7 to 24; defaults from github.com/NECOTIS/ParaLIF.
@@ -145,18 +145,20 @@ class ParaLIF(Neuron):
         if self.mode == "native":
             current = (1 - beta) * current
         filtering = 1 if alpha is None else 2  # how many tensors of the state the filter owns
+        passes = 1 if self.feedback is None else 2
+        draws = uniform_steps(current, generator, passes) if self.stochastic else (None,) * passes
         if self.feedback is None:
-            return self._one_pass(current, None, state, beta, alpha, filtering, generator)
+            return self._one_pass(current, None, state, beta, alpha, filtering, draws[0])
         half = len(state) // 2
         own, hidden = state[:half], state[half:]
         before = hidden[0]
         V, filtered = backend_for(current).integrate(current, hidden[:filtering], beta=beta, alpha=alpha)
         shifted = torch.cat([before.unsqueeze(0), V[:-1]])  # V[t-1]
-        h, previous = self._spikes(shifted, hidden[filtering:], generator)
+        h, previous = self._spikes(shifted, hidden[filtering:], draws[0])
         feedback = self.feedback(h)
         if self.mode == "native":
             feedback = (1 - beta) * feedback
-        spikes, own = self._one_pass(current + feedback, V, own, beta, alpha, filtering, generator)
+        spikes, own = self._one_pass(current + feedback, V, own, beta, alpha, filtering, draws[1])
         return spikes, own + filtered + previous
 
     def _one_pass(
@@ -167,7 +169,7 @@ class ParaLIF(Neuron):
         beta: Tensor,
         alpha: Tensor | None,
         filtering: int,
-        generator: torch.Generator | None,
+        uniform: Tensor | None,
     ) -> tuple[Tensor, State]:
         """Filter `current`, add the hidden membrane if there is one, spike."""
         if self.spike_mode == "t" and added is None:
@@ -183,16 +185,15 @@ class ParaLIF(Neuron):
                 surrogate=self.surrogate(),
             )
         V, filtered = backend_for(current).integrate(current, state[:filtering], beta=beta, alpha=alpha)
-        spikes, previous = self._spikes(V if added is None else V + added, state[filtering:], generator)
+        spikes, previous = self._spikes(V if added is None else V + added, state[filtering:], uniform)
         return spikes, filtered + previous
 
-    def _spikes(self, V: Tensor, state: State, generator: torch.Generator | None) -> tuple[Tensor, State]:
+    def _spikes(self, V: Tensor, state: State, uniform: Tensor | None) -> tuple[Tensor, State]:
         """The mode's spikes of the membrane [T, B, *features]; the state is the previous n(V) in delta modes."""
-        if self.spike_mode == "gs":
-            return gumbel(V, uniform_steps(V, generator), self.override), ()
-        if self.stochastic:
-            drawn = uniform_steps(V, generator)
-            return bernoulli(V, self.squashing, drawn, self.override, equation_18=self.mode == "native"), ()
+        if uniform is not None and self.spike_mode == "gs":
+            return gumbel(V, uniform, self.override), ()
+        if uniform is not None:
+            return bernoulli(V, self.squashing, uniform, self.override, equation_18=self.mode == "native"), ()
         n = squash(V, self.squashing)
         if self.delta:
             threshold = self._value("threshold", self.config.delta_threshold, V, SMALLEST_THRESHOLD, math.inf)

@@ -21,16 +21,16 @@ def squash(V: Tensor, kind: str) -> Tensor:
     return V
 
 
-def uniform_steps(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Uniforms on [0, 1) of the shape, dtype and device of `like` [T, ...], drawn one step after the other.
+def uniform_steps(like: Tensor, generator: torch.Generator | None, passes: int = 1) -> tuple[Tensor, ...]:
+    """For each pass, uniforms on [0, 1) of the shape, dtype and device of `like` [T, ...], drawn step after step.
 
     Step by step, because the draws of one large call are not those of two smaller ones, and a sequence fed in
     chunks has to see what the whole sequence sees.
     """
-    uniform = torch.empty_like(like, memory_format=torch.contiguous_format, requires_grad=False)
+    uniform = torch.empty((like.shape[0], passes, *like.shape[1:]), dtype=like.dtype, device=like.device)
     for step in uniform.unbind(0):
         step.uniform_(generator=generator)
-    return uniform
+    return uniform.unbind(1)
 
 
 class _Bernoulli(torch.autograd.Function):

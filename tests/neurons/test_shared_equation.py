@@ -70,7 +70,7 @@ def test_paralif_matches_oracle(name: str, alpha: float | None) -> None:
     current = (torch.randn(25, 2, 6, dtype=torch.float64) * 0.6).requires_grad_()
     uniform = {}
     if name in STOCHASTIC:
-        uniform["uniform"] = uniform_steps(current, torch.Generator().manual_seed(5))
+        uniform["uniform"] = uniform_steps(current, torch.Generator().manual_seed(5))[0]
     expected = oracle(name, config, current, **uniform)
     weights = _weights(expected.spikes.shape)
     assert 0.05 < expected.spikes.mean() < 0.95
@@ -106,7 +106,7 @@ def test_learned_values_get_their_gradient(name: str, features: int | tuple[int,
         leaves[field] = parameter.detach().clone().requires_grad_()
     assert len(leaves) == sum([config.learn_beta, config.learn_alpha, config.learn_threshold])
     seeds = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
-    drawn = {"uniform": uniform_steps(current, seeds[0])} if name in STOCHASTIC else {}
+    drawn = {"uniform": uniform_steps(current, seeds[0])[0]} if name in STOCHASTIC else {}
     expected = oracle(name, config, current, **leaves, **drawn)
     weights = _weights(expected.spikes.shape)
     (expected.spikes * weights).sum().backward()

@@ -1,0 +1,264 @@
+"""Which neurons compute the same, proved on this installation: `python -m neurons.parity`.
+
+Under each condition every pair of neurons gets the same float64 current; what is reported is the share of spikes that
+differ, and how the gradients of one random weighting of the spikes with respect to that current compare.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from neurons.names import list_neurons
+from neurons.parameters import Mode, NeuronParameters, unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EQUAL_GRADIENT = 1e-6
+"""Gradients count as equal up to this share of the largest entry."""
+
+
+class Condition(NamedTuple):
+    """Terms under which neurons are compared; `synapse` None admits neurons with and without one."""
+
+    mode: Mode
+    parameters: NeuronParameters
+    synapse: bool | None
+    summary: str
+
+
+CONDITIONS: dict[str, Condition] = {
+    "zero": Condition("shared", NeuronParameters(reset="zero"), False, "reset to zero, no synapse"),
+    "zero-attached": Condition(
+        "shared", NeuronParameters(reset="zero", detach_reset=False), False, "the same with the reset in the gradient"
+    ),
+    "subtract": Condition("shared", NeuronParameters(reset="subtract"), False, "reset by subtraction, no synapse"),
+    "none": Condition("shared", NeuronParameters(reset="none"), False, "no reset, no synapse"),
+    "synapse": Condition("shared", NeuronParameters(alpha=0.8), True, "reset to zero, synapse"),
+    "synapse-none": Condition("shared", NeuronParameters(alpha=0.8, reset="none"), True, "no reset, synapse"),
+    "native": Condition("native", NeuronParameters(), None, "each library at its own defaults"),
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two neurons under one condition. `gradient_difference` is relative to the first's largest entry.
+
+    A neuron that never spikes or has no gradient here makes the cosine NaN, and the pair not equal.
+    """
+
+    condition: str
+    first: str
+    second: str
+    spike_mismatch: float
+    gradient_cosine: float
+    gradient_difference: float
+
+    @property
+    def equal(self) -> bool:
+        """No spike differs and no gradient by more than `EQUAL_GRADIENT`."""
+        return self.spike_mismatch == 0 and self.gradient_difference <= EQUAL_GRADIENT
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; NaN becomes None."""
+        values = dataclasses.asdict(self) | {"equal": self.equal}
+        return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values.items()}
+
+
+@dataclass(frozen=True)
+class Report:
+    """All comparisons, and by condition and name why a neuron took no part."""
+
+    comparisons: list[Comparison]
+    left_out: dict[str, dict[str, str]]
+    versions: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "versions": self.versions,
+            "conditions": {name: condition.summary for name, condition in CONDITIONS.items()},
+            "comparisons": [comparison.to_dict() for comparison in self.comparisons],
+            "left_out": self.left_out,
+        }
+
+
+def compare(
+    neurons: list[str], conditions: list[str] | None = None, *, steps: int = 100, width: int = 64, seed: int = 0
+) -> Report:
+    """Compare every pair of `neurons` under every condition.
+
+    Args:
+        neurons: names from `list_neurons()`; `relu` and neurons whose library is missing are left out, with the reason.
+        conditions: keys of `CONDITIONS`; None for all.
+        steps: T. width: neurons per step, in one sample. seed: of the current, the weights and the draws.
+
+    Raises:
+        ValueError: an unknown condition or neuron; T or width below 1.
+    """
+    import torch
+
+    for condition in conditions or []:
+        if condition not in CONDITIONS:
+            raise ValueError(unknown("condition", condition, list(CONDITIONS)))
+    if steps < 1 or width < 1:
+        raise ValueError(f"steps and width must be positive, got steps={steps}, width={width}")
+    source = torch.Generator().manual_seed(seed)
+    # Both signs, so that what treats negative membranes differently differs; mostly up, so that all of them spike.
+    current = 0.6 + 2 * torch.randn(steps, 1, width, dtype=torch.float64, generator=source)
+    weights = torch.randn(current.shape, dtype=torch.float64, generator=source)
+    comparisons: list[Comparison] = []
+    left_out: dict[str, dict[str, str]] = {}
+    versions: dict[str, str] = {}
+    for condition in conditions or list(CONDITIONS):
+        traces: dict[str, tuple[Tensor, Tensor]] = {}
+        left_out[condition] = {}
+        for name in neurons:
+            try:
+                traces[name] = _trace(name, CONDITIONS[condition], current, weights, seed, versions)
+            except (_NotComparable, ImportError) as reason:
+                left_out[condition][name] = str(reason)
+        for first, second in itertools.combinations(traces, 2):
+            comparisons.append(_compared(condition, first, second, traces[first], traces[second]))
+    return Report(comparisons, left_out, versions)
+
+
+class _NotComparable(ValueError):
+    """The neuron has no place under the condition; the message says why."""
+
+
+def _trace(
+    name: str, condition: Condition, current: Tensor, weights: Tensor, seed: int, versions: dict[str, str]
+) -> tuple[Tensor, Tensor]:
+    """Spikes and the gradient of their weighted sum."""
+    import torch
+
+    from neurons.names import check_name
+    from neurons.registry import make_neuron
+
+    check_name(name)
+    try:
+        neuron = make_neuron(name, condition.parameters, mode=condition.mode)
+    except ValueError as refusal:
+        raise _NotComparable(str(refusal)) from refusal
+    described = neuron.describe()
+    versions[described["library"]] = described["version"]
+    if not neuron.spiking:
+        raise _NotComparable(f"{name} does not spike")
+    has_synapse = described["parameters"].get("alpha") is not None
+    if condition.synapse is not None and has_synapse != condition.synapse:
+        raise _NotComparable(f"{name} {'has' if has_synapse else 'has not'} a synapse")
+    leaf = current.clone().requires_grad_()
+    spikes, _ = neuron(leaf, generator=torch.Generator().manual_seed(seed))
+    (gradient,) = torch.autograd.grad((spikes * weights).sum(), leaf)
+    return spikes.detach(), gradient
+
+
+def _compared(
+    condition: str, first: str, second: str, one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]
+) -> Comparison:
+    (spikes, gradient), (other_spikes, other_gradient) = one, other
+    norms = float(gradient.norm() * other_gradient.norm())
+    largest = float(gradient.abs().max())
+    return Comparison(
+        condition,
+        first,
+        second,
+        float((spikes != other_spikes).double().mean()),
+        float((gradient * other_gradient).sum()) / norms if norms else math.nan,
+        float((gradient - other_gradient).abs().max()) / largest if largest else math.nan,
+    )
+
+
+def table(report: Report) -> str:
+    """The report for a terminal: the pairs that are equal, and the others with by how much."""
+    lines = ["  ".join(f"{library} {version}" for library, version in sorted(report.versions.items()))]
+    for condition, summary in ((name, CONDITIONS[name].summary) for name in report.left_out):
+        rows = [pair for pair in report.comparisons if pair.condition == condition]
+        lines.append(f"\n{condition}: {summary}")
+        if not rows:
+            lines.append("  nothing to compare")
+            continue
+        width = max(len(row.first) + len(row.second) for row in rows) + 3
+        lines.append(f"  {'pair':<{width}}  equal  spikes differ  gradient cosine  largest difference")
+        for row in sorted(rows, key=lambda row: not row.equal):
+            lines.append(
+                f"  {row.first + ' | ' + row.second:<{width}}  {'yes' if row.equal else 'no':<5}"
+                f"  {row.spike_mismatch:>12.2%}  {row.gradient_cosine:>15.6f}  {row.gradient_difference:>18.1e}"
+            )
+    return "\n".join(lines)
+
+
+def draw(report: Report, path: Path) -> None:
+    """A heat map of the differing spikes per condition, as an image file.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("a heat map needs matplotlib: pip install matplotlib", name="matplotlib") from error
+    shown = [name for name in report.left_out if any(row.condition == name for row in report.comparisons)]
+    figure = Figure(figsize=(6 * max(1, len(shown)), 6), layout="constrained")
+    for position, condition in enumerate(shown, start=1):
+        rows = [row for row in report.comparisons if row.condition == condition]
+        names = list(dict.fromkeys(name for row in rows for name in (row.first, row.second)))
+        share = [[0.0] * len(names) for _ in names]
+        for row in rows:
+            a, b = names.index(row.first), names.index(row.second)
+            share[a][b] = share[b][a] = row.spike_mismatch
+        axes = figure.add_subplot(1, len(shown), position)
+        image = axes.imshow(share, vmin=0, vmax=1, cmap="viridis")
+        axes.set_title(f"{condition}: {CONDITIONS[condition].summary}")
+        axes.set_xticks(range(len(names)), names, rotation=90)
+        axes.set_yticks(range(len(names)), names)
+        if position == len(shown):
+            figure.colorbar(image, ax=axes, label="share of spikes that differ")
+    figure.savefig(path, dpi=120)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--neuron", "neurons", multiple=True, metavar="NAME", help="Compare these (repeat it); default: all.")
+@click.option(
+    "--condition", "conditions", multiple=True, metavar="NAME", help=f"Of {', '.join(CONDITIONS)}; default: all."
+)
+@click.option("--steps", default=100, show_default=True, type=click.IntRange(min=1), help="Time steps.")
+@click.option("--width", default=64, show_default=True, type=click.IntRange(min=1), help="Neurons.")
+@click.option("--seed", default=0, show_default=True, type=int, help="Of the current.")
+@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the report here.")
+@click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), help="Draw heat maps to this PNG.")
+def main(
+    neurons: tuple[str, ...],
+    conditions: tuple[str, ...],
+    steps: int,
+    width: int,
+    seed: int,
+    json_path: Path | None,
+    figure: Path | None,
+) -> None:
+    """Which neurons give equal spikes and gradients on this installation, and by how much the others differ."""
+    names = list(dict.fromkeys(neurons)) or list_neurons()
+    try:
+        report = compare(names, list(conditions) or None, steps=steps, width=width, seed=seed)
+        if figure is not None:
+            draw(report, figure)
+        if json_path is not None:
+            json_path.write_text(json.dumps(report.to_dict(), indent=1) + "\n")
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    except (ImportError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(table(report))
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m neurons.parity")

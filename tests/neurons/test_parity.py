@@ -1,0 +1,88 @@
+"""`neurons.parity`: the pairs that must be equal are, those that must not are not, and the command says so."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from neurons import list_neurons
+from neurons.parity import CONDITIONS, Comparison, compare, main, table
+
+EQUAL = {
+    "zero": ["lif", "snntorch-lif", "norse-lifbox"],
+    "zero-attached": ["lif", "snntorch-lif", "norse-lifbox"],
+    "subtract": ["lif", "snntorch-lif", "norse-lifbox"],
+    "none": ["lif", "snntorch-lif", "norse-lifbox", "paralif-t"],
+    "synapse": ["lif", "snntorch-synaptic", "norse-lif"],
+    "synapse-none": ["lif", "snntorch-synaptic", "paralif-t"],
+    "native": [],
+}
+
+
+def test_every_condition_is_listed() -> None:
+    assert EQUAL.keys() == CONDITIONS.keys()
+
+
+@pytest.mark.parametrize("condition", EQUAL)
+def test_equal_pairs_are_exactly_these(condition: str) -> None:
+    """ParaLIF's modes st, tt and trt spike where t does, with another gradient; the rest differs in spikes."""
+    names = [name for name in list_neurons() if name not in ("spikingjelly-lif", "sinabs-lif")]
+    report = compare(names, [condition], steps=60, width=16)
+    found = {frozenset((row.first, row.second)) for row in report.comparisons if row.equal}
+    assert found == {frozenset(pair) for pair in itertools.combinations(EQUAL[condition], 2)}
+    assert all(0 <= row.spike_mismatch <= 1 for row in report.comparisons)
+
+
+def test_why_a_neuron_takes_no_part() -> None:
+    left_out = compare(["relu", "norse-lif", "lif"], ["subtract"]).left_out["subtract"]
+    assert set(left_out) == {"relu", "norse-lif"}
+    assert "does not spike" in left_out["relu"]
+    assert "resets to a value" in left_out["norse-lif"]
+
+
+def test_equal_needs_spikes_and_gradient() -> None:
+    assert Comparison("zero", "a", "b", 0.0, 1.0, 1e-9).equal
+    assert not Comparison("zero", "a", "b", 0.01, 1.0, 0.0).equal
+    assert not Comparison("zero", "a", "b", 0.0, 0.9, 0.1).equal
+    silent = Comparison("zero", "a", "b", 0.0, float("nan"), float("nan"))
+    assert not silent.equal
+    assert silent.to_dict()["gradient_cosine"] is None
+
+
+def test_command_writes_json(tmp_path: Path) -> None:
+    arguments = ["--neuron", "lif", "--neuron", "snntorch-lif", "--condition", "zero", "--steps", "20"]
+    done = CliRunner().invoke(main, [*arguments, "--json", str(tmp_path / "parity.json")])
+    assert done.exit_code == 0, done.output
+    assert "lif | snntorch-lif  yes" in done.output
+    written = json.loads((tmp_path / "parity.json").read_text())
+    assert [row["equal"] for row in written["comparisons"]] == [True]
+    assert written["versions"]["snntorch"]
+
+
+@pytest.mark.parametrize("arguments", [["--neuron", "lift"], ["--condition", "zer"], ["--steps", "0"]])
+def test_bad_input_ends_in_one_message(arguments: list[str]) -> None:
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 2
+    assert arguments[1] in done.output
+
+
+def test_table_has_a_row_a_pair() -> None:
+    report = compare(["lif", "snntorch-lif", "norse-lifbox"], ["zero"], steps=10)
+    assert sum(" | " in line for line in table(report).splitlines()) == 3
+
+
+def test_heat_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image where matplotlib is, the command that installs it where it is not."""
+    import sys
+
+    arguments = ["--neuron", "lif", "--neuron", "snntorch-lif", "--condition", "zero", "--steps", "5"]
+    target = tmp_path / "parity.png"
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    done = CliRunner().invoke(main, [*arguments, "--figure", str(target)])
+    assert done.exit_code == 1
+    assert "pip install matplotlib" in done.output
+    assert not target.exists()

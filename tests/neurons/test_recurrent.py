@@ -1,0 +1,60 @@
+"""ParaLIF's recurrent connection against its equations written out, and in chunks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from neurons import NeuronParameters, make_neuron
+from neurons.names import PARALIF_MODES
+
+
+@pytest.mark.parametrize("mode", ["shared", "native"])
+@pytest.mark.parametrize("alpha", [None, 0.6])
+def test_matches_the_equations(mode: str, alpha: float | None) -> None:
+    """h[t] = [V[t-1] > threshold], V the filter of x; then V + filter(x + W h + bias) spikes (equations 22 to 24)."""
+    neuron = make_neuron(
+        "paralif-t",
+        NeuronParameters(beta=0.7, alpha=alpha, threshold=0.6, recurrent=True),
+        mode=mode,  # type: ignore[arg-type]
+        features=4,
+    ).double()
+    weight, bias = neuron.get_parameter("feedback.weight"), neuron.get_parameter("feedback.bias")
+    torch.nn.init.normal_(bias)
+    current = torch.rand(15, 3, 4, dtype=torch.float64, requires_grad=True)
+    values = neuron.effective_parameters()
+    gain = 1 - values["beta"] if mode == "native" else 1.0
+    decay = values["alpha"] or 0.0
+    V = i = total = j = torch.zeros(3, 4, dtype=torch.float64)
+    expected = []
+    for x in current:
+        h = (V > values["threshold"]).double()
+        i = decay * i + x
+        V = values["beta"] * V + gain * i
+        j = decay * j + x + h @ weight.T + bias
+        total = values["beta"] * total + gain * j
+        expected.append((V + total > values["threshold"]).double())
+    spikes, _ = neuron(current)
+    assert 0.1 < spikes.mean() < 0.95
+    assert torch.equal(spikes, torch.stack(expected))
+    spikes.sum().backward()
+    for leaf in (current, weight, bias):
+        assert leaf.grad is not None
+        assert leaf.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("spike_mode", PARALIF_MODES)
+def test_chunks_equal_the_whole(spike_mode: str) -> None:
+    neuron = make_neuron(f"paralif-{spike_mode}", NeuronParameters(alpha=0.5, recurrent=True), features=6).double()
+    current = torch.randn(11, 2, 6, dtype=torch.float64)
+    seed = torch.Generator().manual_seed(3)
+    whole, last = neuron(current, generator=seed)
+    seed.manual_seed(3)
+    state, parts = None, []
+    for chunk in current.split([1, 4, 6]):
+        spikes, state = neuron(chunk, state, generator=seed)
+        parts.append(spikes)
+    assert torch.equal(torch.cat(parts), whole)
+    assert state is not None
+    for a, b in zip(state, last, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
