@@ -27,7 +27,9 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.command(cls=Commands, help="Spiking heads on a frozen ResNet. Each command also runs as python -m resnet_spiking.NAME.")
+@click.command(
+    cls=Commands, help="Spiking heads on a frozen ResNet. Each command also runs as python -m resnet_spiking.NAME."
+)
 def main() -> None:
     pass
 

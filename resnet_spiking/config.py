@@ -138,7 +138,9 @@ class RunConfig:
         known = {field.name for field in fields(RunConfig)}
         if set(values) != known:
             different = ", ".join(sorted(set(values) ^ known))
-            raise UserError(f"this run was written by another version (settings that differ: {different}); train it again")
+            raise UserError(
+                f"this run was written by another version (settings that differ: {different}); train it again"
+            )
         return RunConfig(**{**values, "hidden": tuple(values["hidden"])})  # type: ignore[arg-type]
 
 

@@ -8,9 +8,18 @@ import click
 
 
 @click.command(help=__doc__)
-@click.option("--data-dir", type=click.Path(path_type=Path), required=True, help="Image folder: train/<class>/… and test/<class>/….")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The .safetensors file to write.")
-@click.option("--depth", type=click.IntRange(1, 4), default=3, show_default=True, help="Keep the stem and this many stages.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Image folder: train/<class>/… and test/<class>/….",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The .safetensors file to write."
+)
+@click.option(
+    "--depth", type=click.IntRange(1, 4), default=3, show_default=True, help="Keep the stem and this many stages."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Fixes weights, order and augmentation.")
 def main(data_dir: Path, output: Path, depth: int, seed: int) -> None:
     from rich.progress import Progress
@@ -24,13 +33,23 @@ def main(data_dir: Path, output: Path, depth: int, seed: int) -> None:
         task = progress.add_task("training", total=len(recipe.sides))
 
         def show(epoch: int, step: int, steps: int, loss: float) -> None:
-            progress.update(task, completed=epoch + (step + 1) / steps, description=f"epoch {epoch + 1} loss {loss:.3f}")
+            progress.update(
+                task, completed=epoch + (step + 1) / steps, description=f"epoch {epoch + 1} loss {loss:.3f}"
+            )
             if step + 1 == steps:
                 progress.console.print(f"epoch {epoch + 1}/{len(recipe.sides)} loss {loss:.4f}")
 
         network, accuracy = train_encoder(data, recipe, show)
     save_encoder(
-        network, output, depth, {**describe(recipe), "data": data.sha256, "classes": ",".join(data.classes), "test_accuracy": f"{accuracy:.4f}"}
+        network,
+        output,
+        depth,
+        {
+            **describe(recipe),
+            "data": data.sha256,
+            "classes": ",".join(data.classes),
+            "test_accuracy": f"{accuracy:.4f}",
+        },
     )
     click.echo(f"test accuracy {accuracy:.2%} at {recipe.sides[-1]} px (fp32 arithmetic, bf16 weights); wrote {output}")
 

@@ -16,7 +16,9 @@ Says "verified" (exit status 0), or which figure differs (exit status 1).
 
 @click.command(cls=OneLineCommand, help=HELP, context_settings={"show_default": True})
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the data is, when it has moved since training.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Where the data is, when it has moved since training."
+)
 @click.option("--weights", help="The backbone's weights, when they have moved since training.")
 @click.option("--device", default="cpu", help="cpu, cuda or cuda:N.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")

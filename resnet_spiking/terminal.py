@@ -50,7 +50,9 @@ def choose_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"--device {name!r} is not supported; give cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"--device {name} was asked for and this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu")
+        raise UserError(
+            f"--device {name} was asked for and this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu"
+        )
     return device
 
 
@@ -82,12 +84,25 @@ def stop_signal() -> Iterator[Callable[[], bool]]:
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     """Yield ``progress(label, done, total)``: a live bar per label on a terminal, else a line at each tenth."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(stderr=True)
     tasks: dict[str, int] = {}
     shown: dict[str, int] = {}
-    columns = (TextColumn("{task.description:>22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description:>22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
 
         def progress(label: str, done: int, total: int) -> None:

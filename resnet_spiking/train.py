@@ -40,16 +40,36 @@ def integers(option: str, text: str, count: int | None = None) -> tuple[int, ...
 
 
 @click.command(cls=OneLineCommand, help=HELP, context_settings={"show_default": True, "max_content_width": 110})
-@click.option("--neuron", default="snntorch-lif", metavar="NAME", help=f"One of {', '.join(list_neurons())}; or none: Default alone.")
-@click.option("--mode", default="shared", metavar="shared|native", help="One equation for all libraries, or each as its users get it.")
+@click.option(
+    "--neuron",
+    default="snntorch-lif",
+    metavar="NAME",
+    help=f"One of {', '.join(list_neurons())}; or none: Default alone.",
+)
+@click.option(
+    "--mode",
+    default="shared",
+    metavar="shared|native",
+    help="One equation for all libraries, or each as its users get it.",
+)
 @click.option("--epochs", default="5,5", metavar="X,Y", help="Epochs of Default, epochs of the spiking branch.")
-@click.option("--train", default="decoder", metavar="decoder|head", help="What the Y epochs train: remaining stages and head, or the head alone.")
+@click.option(
+    "--train",
+    default="decoder",
+    metavar="decoder|head",
+    help="What the Y epochs train: remaining stages and head, or the head alone.",
+)
 @click.option("--dataset", default="digits", metavar="NAME", help=f"One of {', '.join(DATASETS)}.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where the data is (or is downloaded to).")
 @click.option("--backbone", default="resnet18", metavar="NAME", help=f"One of {', '.join(BACKBONES)}.")
-@click.option("--weights", help="imagenet, bundled, none, or a file (.safetensors, .pth).  [default: bundled for digits, else imagenet]")
+@click.option(
+    "--weights",
+    help="imagenet, bundled, none, or a file (.safetensors, .pth).  [default: bundled for digits, else imagenet]",
+)
 @click.option("--freeze-depth", type=int, default=3, help="Freeze the stem and this many residual stages (0..4).")
-@click.option("--image-size", type=int, help="Side in pixels that images are resized to.  [default: 64 for digits, else 224]")
+@click.option(
+    "--image-size", type=int, help="Side in pixels that images are resized to.  [default: 64 for digits, else 224]"
+)
 @click.option("-T", "--num-steps", type=int, default=20, help="Time steps.")
 @click.option("--encoding", default="direct", metavar="direct|rate", help="Constant current, or Bernoulli spikes.")
 @click.option("--hidden", default="256", metavar="N[,N…]", help="Width of each spiking layer.")
@@ -59,7 +79,9 @@ def integers(option: str, text: str, count: int | None = None) -> tuple[int, ...
 @click.option("--threshold", type=float, default=1.0, help="Firing threshold.")
 @click.option("--reset", default="zero", metavar="zero|subtract|none", help="What a spike does to the membrane.")
 @click.option("--detach-reset/--no-detach-reset", default=True, help="Keep the reset out of the gradient.")
-@click.option("--surrogate", default="atan", metavar="NAME", help="Surrogate gradient: atan, fast_sigmoid, triangle, ste.")
+@click.option(
+    "--surrogate", default="atan", metavar="NAME", help="Surrogate gradient: atan, fast_sigmoid, triangle, ste."
+)
 @click.option("--slope", type=float, default=2.0, help="Its slope.")
 @click.option("--learn-beta", is_flag=True, help="Train the membrane decay too.")
 @click.option("-b", "--batch-size", type=int, default=128)
@@ -70,15 +92,32 @@ def integers(option: str, text: str, count: int | None = None) -> tuple[int, ...
 @click.option("--weight-decay", type=float, default=0.05)
 @click.option("--schedule", default="cosine", metavar="cosine|constant")
 @click.option("--label-smoothing", type=float, default=0.1)
-@click.option("--mixup", type=float, default=0.0, help="Mix features of two images, share from Beta(MIXUP, MIXUP); 0: off.")
-@click.option("--flip/--no-flip", default=None, help="Train on mirror images too.  [default: where the dataset allows it]")
-@click.option("--precision", default="bf16", metavar="bf16|fp32", help="Of convolutions in training. Neuron state and the final test are fp32.")
+@click.option(
+    "--mixup", type=float, default=0.0, help="Mix features of two images, share from Beta(MIXUP, MIXUP); 0: off."
+)
+@click.option(
+    "--flip/--no-flip", default=None, help="Train on mirror images too.  [default: where the dataset allows it]"
+)
+@click.option(
+    "--precision",
+    default="bf16",
+    metavar="bf16|fp32",
+    help="Of convolutions in training. Neuron state and the final test are fp32.",
+)
 @click.option("--train-samples", type=int, help="Use only this many training images.")
 @click.option("--test-samples", type=int, help="Use only this many test images.")
 @click.option("--seed", type=int, default=0, help="Fixes weights, order, augmentation, encoding and stochastic spikes.")
 @click.option("--device", default="cpu", help="cpu, cuda or cuda:N.")
-@click.option("--output-dir", type=click.Path(path_type=Path), help="Run folder.  [default: runs/<dataset>-<backbone>-<neuron>-<X>-<Y>-s<seed>]")
-@click.option("--cache-dir", type=click.Path(path_type=Path), help="Feature cache.  [default: resnet_spiking/features in the user's cache folder]")
+@click.option(
+    "--output-dir",
+    type=click.Path(path_type=Path),
+    help="Run folder.  [default: runs/<dataset>-<backbone>-<neuron>-<X>-<Y>-s<seed>]",
+)
+@click.option(
+    "--cache-dir",
+    type=click.Path(path_type=Path),
+    help="Feature cache.  [default: resnet_spiking/features in the user's cache folder]",
+)
 @click.option("--no-cache", is_flag=True, help="Compute frozen features for every batch.")
 @click.option("--resume", is_flag=True, help="Continue the run in --output-dir.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in --output-dir.")
@@ -97,7 +136,9 @@ def main(
         image_size=image_size or (64 if settings["dataset"] == "digits" else 224),
         **settings,
     )
-    output = output_dir or Path("runs", f"{config.dataset}-{config.backbone}-{config.neuron}-{first}-{then}-s{config.seed}")
+    output = output_dir or Path(
+        "runs", f"{config.dataset}-{config.backbone}-{config.neuron}-{first}-{then}-s{config.seed}"
+    )
 
     from resnet_spiking.terminal import cache_root, choose_device, progress_bars, stop_signal
     from resnet_spiking.training.loop import Interrupted

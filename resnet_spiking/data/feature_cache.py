@@ -55,7 +55,9 @@ class FeatureSource:
                 yield view, indices, self.compute(indices, torch.full_like(indices, view, dtype=torch.bool))
 
 
-def features_of(frozen: nn.Module, images: ImageSet, *, views: int, precision: str, device: torch.device) -> FeatureSource:
+def features_of(
+    frozen: nn.Module, images: ImageSet, *, views: int, precision: str, device: torch.device
+) -> FeatureSource:
     """Return the source that runs ``frozen`` on pixels, in ``bf16`` or ``fp32``, for each batch."""
 
     def compute(indices: Tensor, mirrored: Tensor) -> Tensor:
@@ -92,12 +94,16 @@ def keep_features(
         cache_dir.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(cache_dir).free
         if size > free * 0.95:
-            report(f"{label} features need {_readable(size)}, {cache_dir} has {_readable(free)}: computing them on the fly")
+            report(
+                f"{label} features need {_readable(size)}, {cache_dir} has {_readable(free)}: computing them on the fly"
+            )
             return live
         report(f"caching {label} features: {_readable(size)} in {cache_dir}")
         _write(live, path, shape, sample.dtype, lambda done, total: progress(f"{label} features", done, total))
     except OSError as error:
-        report(f"the feature cache {cache_dir} cannot be used ({error.strerror}): computing {label} features on the fly")
+        report(
+            f"the feature cache {cache_dir} cannot be used ({error.strerror}): computing {label} features on the fly"
+        )
         return live
     return replace(live, stored=_map(path))
 

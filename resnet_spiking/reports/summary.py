@@ -20,17 +20,23 @@ def print_summary(result: dict[str, Any], run: Path) -> None:
     table = Table("variant", "epochs", "test accuracy", "spike rate per layer", "training", title=title)
     default = result.get("default", result["test"])
     default_seconds = seconds.get("default", seconds["training"])
-    table.add_row("Default", f"<{config['default_epochs']}>", f"{default['accuracy']:.2%}", "–", f"{default_seconds:.1f} s")
+    table.add_row(
+        "Default", f"<{config['default_epochs']}>", f"{default['accuracy']:.2%}", "–", f"{default_seconds:.1f} s"
+    )
     if result["variant"] != "default":
         rates = ", ".join(f"{rate:.1%}" for rate in result["test"]["spike_rates"]) or "–"
         name = f"{result['variant']} ({config['mode']})"
-        table.add_row(name, result["epochs"], f"{result['test']['accuracy']:.2%}", rates, f"{seconds['training']:.1f} s")
+        table.add_row(
+            name, result["epochs"], f"{result['test']['accuracy']:.2%}", rates, f"{seconds['training']:.1f} s"
+        )
     console.print(table)
     if "evidence" in result:
         console.print(_evidence_line(result["evidence"]), highlight=False)
     for warning in result["warnings"]:
         console.print(f"warning: {warning}", style="yellow", highlight=False)
-    console.print(f"files: {run} (result.json, model.safetensors, metrics.jsonl, config.json)", highlight=False, soft_wrap=True)
+    console.print(
+        f"files: {run} (result.json, model.safetensors, metrics.jsonl, config.json)", highlight=False, soft_wrap=True
+    )
     console.print(f"verify: python -m resnet_spiking.evaluate {run}", highlight=False, soft_wrap=True)
 
 
@@ -50,7 +56,9 @@ def print_comparison(rows: list[Comparison], run: Path) -> None:
     console = Console()
     table = Table("figure", "recorded", "recomputed", "", title=str(run))
     for row in rows:
-        table.add_row(row.figure, *(_short(value) for value in (row.recorded, row.recomputed)), "✓" if row.agrees else "differs")
+        table.add_row(
+            row.figure, *(_short(value) for value in (row.recorded, row.recomputed)), "✓" if row.agrees else "differs"
+        )
     console.print(table)
     different = [row.figure for row in rows if not row.agrees]
     console.print(f"NOT verified: {', '.join(different)}" if different else "verified", highlight=False)

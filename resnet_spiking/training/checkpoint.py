@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from dataclasses import asdict
 from pathlib import Path
@@ -21,16 +22,18 @@ from resnet_spiking.training.loop import Progress
 def save_model(path: Path, network: nn.Module, identity: dict[str, str]) -> None:
     """Store the decoder's tensors with the backbone's identity in the header."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=identity))
+    # One entry: safetensors writes several in an order that changes from process to process.
+    header = {"identity": json.dumps(identity, sort_keys=True)}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=header))
 
 
 def load_model(path: Path, network: nn.Module) -> dict[str, str]:
     """Load what ``save_model`` stored; return its header. Raises ``UserError`` when it does not fit or is damaged."""
     try:
         with safe_open(path, "pt") as handle:
-            identity = dict(handle.metadata() or {})
+            identity = dict(json.loads((handle.metadata() or {})["identity"]))
         network.load_state_dict(load_file(path))
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise UserError(f"{path} is missing or damaged ({error}); train the run again with --overwrite") from None
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
@@ -52,9 +55,7 @@ def save_state(
     write_atomically(path, lambda temporary: torch.save(state, temporary))
 
 
-def load_state(
-    path: Path, config: dict[str, object], network: nn.Module, optimizer: torch.optim.Optimizer
-) -> Progress:
+def load_state(path: Path, config: dict[str, object], network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
     """Restore ``save_state``'s file into ``network`` and ``optimizer``.
 
     ``config`` holds the settings that must agree. Raises ``UserError`` for a damaged file or

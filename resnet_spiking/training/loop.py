@@ -85,7 +85,11 @@ def fit(
     network.train()
     for epoch in range(start.epoch, epochs):
         order = torch.randperm(len(source), generator=generator_for(config.seed, phase, "order", epoch))
-        sums = dict(start.sums) if epoch == start.epoch and start.step else {"loss": 0.0, "correct": 0, "rates": [], "seconds": 0.0}
+        sums = (
+            dict(start.sums)
+            if epoch == start.epoch and start.step
+            else {"loss": 0.0, "correct": 0, "rates": [], "seconds": 0.0}
+        )
         for step in range(start.step if epoch == start.epoch else 0, steps):
             began = time.perf_counter()
             for group in optimizer.param_groups:
@@ -93,7 +97,9 @@ def fit(
             chosen = order[step * batch_size : (step + 1) * batch_size]
             loss, correct, rates = _train_step(network, source, labels, chosen, config, (phase, epoch, step), optimizer)
             if not torch.isfinite(loss):
-                raise UserError(f"the loss is no longer finite in epoch {epoch + 1}, step {step + 1}; lower --lr or --head-lr")
+                raise UserError(
+                    f"the loss is no longer finite in epoch {epoch + 1}, step {step + 1}; lower --lr or --head-lr"
+                )
             sums["loss"] += float(loss)
             sums["correct"] += correct
             sums["rates"] = [a + b for a, b in zip(sums["rates"], rates, strict=True)] if sums["rates"] else rates

@@ -111,7 +111,11 @@ def train_run(
         "default": {"run": default_dir.name, **default_result["test"]},
         **figures,
         "warnings": rate_warnings(figures["test"]["spike_rates"]) if is_spiking(network.head) else [],  # type: ignore[arg-type]
-        "seconds": {"features": features_seconds, "default": default_result["seconds"]["training"], **figures["seconds"]},
+        "seconds": {
+            "features": features_seconds,
+            "default": default_result["seconds"]["training"],
+            **figures["seconds"],
+        },
         "hashes": _hashes(trunk, data, output / "model.safetensors"),
         "provenance": provenance(env.device),
     }
@@ -120,7 +124,9 @@ def train_run(
     return result
 
 
-def _prepare(config: RunConfig, output: Path, env: Environment, *, resume: bool, overwrite: bool) -> dict[str, Any] | None:
+def _prepare(
+    config: RunConfig, output: Path, env: Environment, *, resume: bool, overwrite: bool
+) -> dict[str, Any] | None:
     """Claim the run folder; return its result when resuming a finished run."""
     if resume and overwrite:
         raise UserError("--resume continues a run and --overwrite deletes it: give one of them")
@@ -135,7 +141,9 @@ def _prepare(config: RunConfig, output: Path, env: Environment, *, resume: bool,
         stored = read_json(path)["config"]
         different = [name for name, value in config.as_dict().items() if stored.get(name) != value]
         if different:
-            raise UserError(f"{output} was started with another configuration ({', '.join(different)}); use the same options")
+            raise UserError(
+                f"{output} was started with another configuration ({', '.join(different)}); use the same options"
+            )
         if (output / "result.json").exists():
             return read_json(output / "result.json")
     try:
@@ -187,7 +195,13 @@ def _default_key(config: RunConfig, trunk: Trunk, data: Dataset) -> str:
 
 
 def _default(
-    config: RunConfig, folder: Path, trunk: Trunk, data: Dataset, train: FeatureSource, test: FeatureSource, env: Environment
+    config: RunConfig,
+    folder: Path,
+    trunk: Trunk,
+    data: Dataset,
+    train: FeatureSource,
+    test: FeatureSource,
+    env: Environment,
 ) -> tuple[dict[str, Any], Decoder]:
     network = build_default(config, trunk.stages, trunk.stages.out_channels, len(data.classes)).to(env.device)
     if (folder / "result.json").exists():
@@ -196,8 +210,17 @@ def _default(
         return read_json(folder / "result.json"), network
     folder.mkdir(parents=True, exist_ok=True)
     alone = replace(config, neuron="none")
-    write_json(folder / "config.json", {"format": FORMAT, "config": alone.as_dict(), "inputs": {"data_dir": str(env.data_dir) if env.data_dir else None}})
-    figures = _train(network, network, config.default_part(), alone, folder, "default", config.default_epochs, train, test, test, env)
+    write_json(
+        folder / "config.json",
+        {
+            "format": FORMAT,
+            "config": alone.as_dict(),
+            "inputs": {"data_dir": str(env.data_dir) if env.data_dir else None},
+        },
+    )
+    figures = _train(
+        network, network, config.default_part(), alone, folder, "default", config.default_epochs, train, test, test, env
+    )
     save_model(folder / "model.safetensors", network, _identity(config, trunk))
     result = {
         "format": FORMAT,
@@ -229,7 +252,17 @@ def _branch(
         stages.requires_grad_(False).eval()
         train_from, test_from = _pooled(config, default, trunk, train, test, env)
     figures = _train(
-        trainee, network, config.as_dict(), config, output, "spiking", config.spiking_epochs, train_from, test_from, test, env
+        trainee,
+        network,
+        config.as_dict(),
+        config,
+        output,
+        "spiking",
+        config.spiking_epochs,
+        train_from,
+        test_from,
+        test,
+        env,
     )
     sample = torch.arange(min(256, len(data.test)))
     if is_spiking(network.head):  # type: ignore[arg-type]
@@ -323,7 +356,11 @@ def _identity(config: RunConfig, trunk: Trunk) -> dict[str, str]:
 
 def _hashes(trunk: Trunk, data: Dataset, model: Path) -> dict[str, Any]:
     return {
-        "backbone": {"weights": trunk.identity.name, "sha256": trunk.identity.sha256, "random": list(trunk.identity.random)},
+        "backbone": {
+            "weights": trunk.identity.name,
+            "sha256": trunk.identity.sha256,
+            "random": list(trunk.identity.random),
+        },
         "data": data.sha256,
         "model": file_sha256(model),
     }

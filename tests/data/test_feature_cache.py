@@ -25,14 +25,18 @@ class Frozen(nn.Module):
         return pixels[:, :, ::8, ::4] * 2 + 1
 
 
-def keep(frozen: Frozen, shapes: Dataset, folder: Path | None, precision: str = "fp32", lines: list[str] | None = None) -> FeatureSource:
+def keep(
+    frozen: Frozen, shapes: Dataset, folder: Path | None, precision: str = "fp32", lines: list[str] | None = None
+) -> FeatureSource:
     live = features_of(frozen, shapes.train, views=2, precision=precision, device=CPU)
     report = (lines if lines is not None else []).append
     return keep_features(live, identity="a", cache_dir=folder, report=report, progress=lambda *_: None, label="train")
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-def test_cached_features_are_the_computed_ones(tmp_path: Path, shapes: Dataset, precision: str, dtype: torch.dtype) -> None:
+def test_cached_features_are_the_computed_ones(
+    tmp_path: Path, shapes: Dataset, precision: str, dtype: torch.dtype
+) -> None:
     cached = keep(Frozen(), shapes, tmp_path, precision)
     chosen, mirrored = torch.tensor([5, 0, 90]), torch.tensor([True, False, True])
     pixels = shapes.train.images[chosen].float() / 255
@@ -50,7 +54,9 @@ def test_a_second_opening_computes_one_image_only(tmp_path: Path, shapes: Datase
 def test_other_images_do_not_reuse_the_file(tmp_path: Path, shapes: Dataset) -> None:
     keep(Frozen(), shapes, tmp_path)
     shapes.train.images[0, 0, 0, 0] ^= 255
-    changed = Dataset("folder", type(shapes.train)(shapes.train.images, shapes.train.labels, shapes.classes), shapes.test, True)
+    changed = Dataset(
+        "folder", type(shapes.train)(shapes.train.images, shapes.train.labels, shapes.classes), shapes.test, True
+    )
     frozen = Frozen()
     keep(frozen, changed, tmp_path)
     assert frozen.seen > 1
@@ -86,7 +92,9 @@ def test_a_truncated_file_is_written_again(tmp_path: Path, shapes: Dataset) -> N
     assert cached.stored is not None
 
 
-def test_without_room_features_are_computed_on_the_fly(tmp_path: Path, shapes: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_room_features_are_computed_on_the_fly(
+    tmp_path: Path, shapes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = type("Usage", (), {"free": 10})
     monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda path: usage)
     lines: list[str] = []

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SMALL = ["--epochs", "1,1", "--train-samples", "64", "--test-samples", "40", "--image-size", "32", "-T", "4"]
+
+
+def run(*arguments: str | Path, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(cwd / "cache"), "COLUMNS": "160"}
+    command = [sys.executable, "-m", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
+
+
+def test_train_then_evaluate_in_another_process(tmp_path: Path) -> None:
+    trained = run("resnet_spiking.train", "--neuron", "snntorch-lif", *SMALL, "--output-dir", "runs/one", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert "Default" in trained.stdout
+    assert "spikes: yes" in trained.stdout
+    result = json.loads((tmp_path / "runs" / "one" / "result.json").read_text())
+    assert f"{result['test']['accuracy']:.2%}" in trained.stdout
+    assert result["provenance"]["versions"]["torch"]
+    verified = run("resnet_spiking.evaluate", "runs/one", cwd=tmp_path)
+    assert (verified.returncode, verified.stdout.splitlines()[-1]) == (0, "verified")
+    result["test"]["accuracy"] += 0.01
+    (tmp_path / "runs" / "one" / "result.json").write_text(json.dumps(result))
+    doctored = run("resnet_spiking.evaluate", "runs/one", cwd=tmp_path)
+    assert (doctored.returncode, doctored.stdout.splitlines()[-1]) == (1, "NOT verified: accuracy")
+
+
+def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "resnet_spiking.train", *SMALL, "--epochs", "4000,1", "--output-dir", "runs/one"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 100
+        while not list(tmp_path.glob("runs/default-*/last.ckpt")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        errors = process.stderr.read()
+    assert process.returncode == 130
+    assert "--resume --output-dir runs/one" in errors
+    assert "Traceback" not in errors
+
+
+BAD = {
+    "neuron": (["--neuron", "snntorch-lip"], "did you mean 'snntorch-lif'"),
+    "dataset": (["--dataset", "cifar-10"], "did you mean 'cifar10'"),
+    "backbone": (["--backbone", "resnet81"], "did you mean 'resnet18'"),
+    "encoding": (["--encoding", "latency"], "choose from: direct, rate"),
+    "surrogate": (["--surrogate", "attan"], "atan"),
+    "epochs": (["--epochs", "5"], "X epochs of Default"),
+    "hidden": (["--hidden", "wide"], "256 or 512,256"),
+    "steps": (["-T", "0"], "--num-steps"),
+    "batch": (["-b", "0"], "--batch-size"),
+    "depth": (["--freeze-depth", "5"], "between 0 and 4"),
+    "number": (["--lr", "fast"], "not a valid float"),
+    "option": (["--neurn", "x"], "--neuron"),
+    "folder": (["--dataset", "folder", "--weights", "bundled"], "needs --data-dir"),
+    "weights": (["--weights", "absent.pth"], "--weights bundled"),
+    "device": (["--device", "tpu"], "give cpu, cuda"),
+    "output": (["--output-dir", "/proc/forbidden/run"], "cannot write"),
+    "reset": (["--neuron", "lif", "--reset", "halve"], "choose from: zero, subtract, none"),
+    "target": (["--dataset", "folder", "--data-dir", "cifar", "--weights", "bundled"], "own labels"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(
+    tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    from resnet_spiking.network.weights import CIFAR10_CLASSES
+    from resnet_spiking.train import main
+
+    arguments, expected = BAD[case]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if case == "target":
+        for split in ("train", "test"):
+            for name in CIFAR10_CLASSES:
+                (tmp_path / "cifar" / split / name).mkdir(parents=True)
+                Image.new("RGB", (8, 8)).save(tmp_path / "cifar" / split / name / "0.png")
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert stopped.value.code == 2
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    assert expected in lines[0]
+    assert not list(tmp_path.glob("runs/*/result.json"))
+
+
+def test_evaluating_nothing_is_one_line(tmp_path: Path) -> None:
+    found = run("resnet_spiking.evaluate", "absent", cwd=tmp_path)
+    assert found.returncode == 2
+    assert len(found.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("module", ["resnet_spiking", "resnet_spiking.train", "resnet_spiking.evaluate"])
+def test_help_imports_nothing_heavy(tmp_path: Path, module: str) -> None:
+    script = (
+        "import runpy, sys\n"
+        f"sys.argv = ['x', '--help']\n"
+        "try:\n"
+        f"    runpy.run_module({module!r}, run_name='__main__')\n"
+        "except SystemExit as done:\n"
+        "    assert not done.code, done.code\n"
+        "heavy = {'torch', 'numpy', 'torchvision', 'snntorch', 'norse', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout

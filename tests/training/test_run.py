@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from resnet_spiking.config import RunConfig
+from resnet_spiking.data.images import Dataset, ImageSet
+from resnet_spiking.errors import UserError
+from resnet_spiking.training import verify
+from resnet_spiking.training.loop import Interrupted
+from resnet_spiking.training.run import Environment, train_run
+from resnet_spiking.training.verify import load_network, verify_run
+
+CONFIG = RunConfig(
+    dataset="folder",
+    weights="none",
+    image_size=32,
+    hidden=(24,),
+    num_steps=5,
+    default_epochs=2,
+    spiking_epochs=2,
+    batch_size=24,
+    lr=2e-3,
+    head_lr=5e-3,
+    precision="fp32",
+)
+
+
+class StopAfter:
+    """Asks to stop at the given call, once."""
+
+    def __init__(self, calls: int) -> None:
+        self.left = calls
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left == 0
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in entry.items() if name != "seconds"} for entry in entries]
+
+
+def figures(result: dict[str, Any]) -> dict[str, Any]:
+    return {name: result[name] for name in ("test", "predictions", "hashes", "config", "evidence", "default")}
+
+
+@pytest.mark.parametrize("train", ["decoder", "head"])
+@pytest.mark.parametrize("neuron", ["snntorch-lif", "paralif-sb"])
+def test_an_interrupted_run_resumes_to_the_same_bytes(tmp_path: Path, shapes: Dataset, neuron: str, train: str) -> None:
+    config = replace(CONFIG, neuron=neuron, train=train)
+    whole = train_run(config, tmp_path / "a" / "run", data=shapes)
+    for stop in (3, 8, 2):
+        with pytest.raises(Interrupted):
+            train_run(
+                config, tmp_path / "b" / "run", Environment(should_stop=StopAfter(stop)), data=shapes,
+                resume=(tmp_path / "b" / "run").exists(),
+            )  # fmt: skip
+    resumed = train_run(config, tmp_path / "b" / "run", data=shapes, resume=True)
+    assert figures(resumed) == figures(whole)
+    assert metrics(tmp_path / "b" / "run") == metrics(tmp_path / "a" / "run")
+
+
+def test_bf16_training_is_deterministic_and_learns(tmp_path: Path, shapes: Dataset) -> None:
+    config = replace(CONFIG, precision="bf16", default_epochs=6)
+    first, second = (train_run(config, tmp_path / name / "run", data=shapes) for name in "ab")
+    assert figures(first) == figures(second)
+    assert first["default"]["accuracy"] > 0.6
+
+
+def test_default_is_trained_once_and_shared(tmp_path: Path, shapes: Dataset) -> None:
+    lines: list[str] = []
+    environment = Environment(report=lines.append)
+    train_run(CONFIG, tmp_path / "a", environment, data=shapes)
+    result = train_run(replace(CONFIG, neuron="paralif-t"), tmp_path / "b", environment, data=shapes)
+    assert any("reusing" in line for line in lines)
+    assert len(list(tmp_path.glob("default-*"))) == 1
+    assert (tmp_path / result["default"]["run"] / "result.json").exists()
+    train_run(replace(CONFIG, seed=1), tmp_path / "c", environment, data=shapes)
+    assert len(list(tmp_path.glob("default-*"))) == 2
+
+
+def test_the_branch_starts_from_default_and_head_training_leaves_its_stages(tmp_path: Path, shapes: Dataset) -> None:
+    head = train_run(replace(CONFIG, train="head"), tmp_path / "head", data=shapes)
+    train_run(CONFIG, tmp_path / "decoder", data=shapes)
+    default, kept, trained = (
+        load_file(tmp_path / name / "model.safetensors") for name in (head["default"]["run"], "head", "decoder")
+    )
+    stages = [name for name in default if name.startswith("stages.") and default[name].is_floating_point()]
+    assert stages
+    assert all(torch.equal(default[name], kept[name]) for name in stages)
+    assert not all(torch.equal(default[name], trained[name]) for name in stages)
+
+
+def test_the_frozen_backbone_is_unchanged_by_training(tmp_path: Path, shapes: Dataset) -> None:
+    result = train_run(CONFIG, tmp_path / "run", data=shapes)
+    backbone, _, _ = load_network(tmp_path / "run")
+    from resnet_spiking.network.weights import frozen_sha256
+
+    assert frozen_sha256(backbone) == result["hashes"]["backbone"]["sha256"]  # type: ignore[arg-type]
+
+
+def test_a_cache_changes_nothing_but_time(tmp_path: Path, shapes: Dataset) -> None:
+    live = train_run(CONFIG, tmp_path / "a" / "run", data=shapes)
+    cached = train_run(CONFIG, tmp_path / "b" / "run", Environment(cache_dir=tmp_path / "cache"), data=shapes)
+    assert cached["test"]["accuracy"] == pytest.approx(live["test"]["accuracy"], abs=0.05)
+    assert list((tmp_path / "cache").glob("*.npy"))
+
+
+def test_neuron_none_is_default_alone(tmp_path: Path, shapes: Dataset) -> None:
+    result = train_run(replace(CONFIG, neuron="none"), tmp_path / "run", data=shapes)
+    assert result["variant"] == "default"
+    assert result["test"]["spike_rates"] == []
+
+
+def test_the_relu_control_claims_no_spikes(tmp_path: Path, shapes: Dataset) -> None:
+    result = train_run(replace(CONFIG, neuron="relu"), tmp_path / "run", data=shapes)
+    assert result["evidence"]["spikes"] is False
+
+
+def test_nothing_frozen_trains_from_scratch(tmp_path: Path, shapes: Dataset) -> None:
+    config = replace(CONFIG, freeze_depth=0, default_epochs=1, spiking_epochs=1)
+    result = train_run(config, tmp_path / "run", data=shapes)
+    assert result["hashes"]["backbone"]["random"] == ["stem", "layer1", "layer2", "layer3", "layer4"]
+
+
+@pytest.fixture
+def finished(tmp_path: Path, shapes: Dataset, monkeypatch: pytest.MonkeyPatch) -> Path:
+    train_run(CONFIG, tmp_path / "run", data=shapes)
+    monkeypatch.setattr(verify, "load_data", lambda config, data_dir: shapes)
+    return tmp_path / "run"
+
+
+def test_a_finished_run_verifies(finished: Path) -> None:
+    rows = verify_run(finished)
+    assert {row.figure for row in rows} >= {"accuracy", "loss", "spike rate of layer 1", "model sha256", "data sha256"}
+    assert all(row.agrees for row in rows)
+
+
+@pytest.mark.parametrize(("figure", "wrong"), [("accuracy", 0.0123), ("loss", 9.0), ("spike_rates", [0.99])])
+def test_a_doctored_figure_is_named(finished: Path, figure: str, wrong: object) -> None:
+    result = json.loads((finished / "result.json").read_text())
+    result["test"][figure] = wrong
+    (finished / "result.json").write_text(json.dumps(result))
+    differing = [row.figure for row in verify_run(finished) if not row.agrees]
+    assert differing == [{"spike_rates": "spike rate of layer 1"}.get(figure, figure)]
+
+
+def test_other_data_and_other_weights_are_noticed(
+    finished: Path, shapes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = shapes.test.images.clone()
+    images[0] = 255 - images[0]
+    other = Dataset("folder", shapes.train, ImageSet(images, shapes.test.labels, shapes.classes), True)
+    monkeypatch.setattr(verify, "load_data", lambda config, data_dir: other)
+    assert "data sha256" in [row.figure for row in verify_run(finished) if not row.agrees]
+    with pytest.raises(UserError, match="are not the ones"):
+        verify_run(finished, weights="bundled")
+
+
+def test_a_truncated_model_is_refused(finished: Path) -> None:
+    path = finished / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(UserError, match="damaged"):
+        verify_run(finished)
+
+
+def test_an_existing_run_is_kept_unless_told_otherwise(finished: Path, shapes: Dataset) -> None:
+    before = (finished / "result.json").read_bytes()
+    with pytest.raises(UserError, match="--resume to continue it, or --overwrite"):
+        train_run(CONFIG, finished, data=shapes)
+    with pytest.raises(UserError, match=r"another configuration \(beta\)"):
+        train_run(replace(CONFIG, beta=0.5), finished, data=shapes, resume=True)
+    assert (finished / "result.json").read_bytes() == before
+    assert train_run(CONFIG, finished, data=shapes, resume=True) == json.loads(before)
+    train_run(replace(CONFIG, beta=0.5), finished, data=shapes, overwrite=True)
+    assert json.loads((finished / "result.json").read_text())["config"]["beta"] == 0.5
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path, shapes: Dataset) -> None:
+    with pytest.raises(Interrupted):
+        train_run(CONFIG, tmp_path / "run", Environment(should_stop=StopAfter(10)), data=shapes)
+    state = tmp_path / "run" / "last.ckpt"
+    state.write_bytes(state.read_bytes()[:3000])
+    with pytest.raises(UserError, match="damaged"):
+        train_run(CONFIG, tmp_path / "run", data=shapes, resume=True)
+
+
+def test_divergence_is_one_line(tmp_path: Path, shapes: Dataset) -> None:
+    with pytest.raises(UserError, match=r"no longer finite.*lower --lr"):
+        train_run(replace(CONFIG, optimizer="sgd", lr=1e30, head_lr=1e30), tmp_path / "run", data=shapes)
