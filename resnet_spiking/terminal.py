@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,22 +20,15 @@ if TYPE_CHECKING:
 class OneLineCommand(click.Command):
     """A command whose bad input ends in one line on stderr and exit code 2."""
 
-    def invoke(self, ctx: click.Context) -> object:
+    def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return super().invoke(ctx)
-        except UserError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(2)
-
-    def main(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
-        try:
-            return super().main(*args, standalone_mode=False, **kwargs)  # type: ignore[arg-type]
-        except click.exceptions.Exit as done:
-            sys.exit(done.exit_code)
+            # Outside standalone mode click returns the code of an Exit.
+            sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
         except click.Abort:
             sys.exit(130)
-        except click.ClickException as error:
-            click.echo(f"error: {error.format_message()}", err=True)
+        except (UserError, click.ClickException) as error:
+            message = error.format_message() if isinstance(error, click.ClickException) else error
+            click.echo(f"error: {message}", err=True)
             sys.exit(2)
 
 
@@ -51,7 +44,7 @@ def choose_device(name: str) -> torch.device:
         raise UserError(f"--device {name!r} is not supported; give cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
-            f"--device {name} was asked for and this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu"
+            f"--device {name} is not there: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu"
         )
     return device
 
@@ -70,7 +63,7 @@ def stop_signal() -> Iterator[Callable[[], bool]]:
 
     def ask(number: int, frame: object) -> None:
         asked.append(number)
-        signal.signal(number, previous[number])
+        signal.signal(number, previous[signal.Signals(number)])
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

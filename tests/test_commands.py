@@ -68,6 +68,8 @@ BAD = {
     "device": (["--device", "tpu"], "give cpu, cuda"),
     "output": (["--output-dir", "/proc/forbidden/run"], "cannot write"),
     "reset": (["--neuron", "lif", "--reset", "halve"], "choose from: zero, subtract, none"),
+    "slope": (["--neuron", "norse-lif", "--alpha", "0.5", "--slope", "nan"], "--slope"),
+    "equation": (["--neuron", "norse-lif", "--beta", "1"], "snntorch-lif and lif can do it"),
     "target": (["--dataset", "folder", "--data-dir", "cifar", "--weights", "bundled"], "own labels"),
 }
 

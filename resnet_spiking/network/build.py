@@ -6,12 +6,14 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
 
-from neurons import NeuronParameters
+from neurons import Mode, NeuronParameters
 from resnet_spiking.config import RunConfig
+from resnet_spiking.errors import UserError
 from resnet_spiking.network.backbone import Backbone, Stages, split_resnet
 from resnet_spiking.network.classifier import Decoder
 from resnet_spiking.network.head import HeadConfig, LinearHead, SpikingHead
@@ -49,8 +51,24 @@ def head_config(config: RunConfig) -> HeadConfig:
         learn_beta=config.learn_beta,
     )
     return HeadConfig(
-        config.neuron, config.mode, parameters, config.hidden, config.num_steps, config.encoding, config.readout
+        config.neuron,
+        cast("Mode", config.mode),
+        parameters,
+        config.hidden,
+        config.num_steps,
+        config.encoding,
+        config.readout,
     )
+
+
+def check_head(config: RunConfig) -> None:
+    """Raise ``UserError`` when the spiking head cannot be built: before data is read or anything trained."""
+    if config.neuron == "none":
+        return
+    try:
+        SpikingHead(1, 1, head_config(config))
+    except (ValueError, TypeError, ImportError) as error:
+        raise UserError(" ".join(str(error).split())) from None
 
 
 def build_default(config: RunConfig, stages: nn.Module, features: int, classes: int) -> Decoder:

@@ -30,7 +30,7 @@ class Decoder(nn.Module):
 
     def trace(self, features: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, list[Tensor]]:
         """Return the logits and the spikes of each head layer ``[T, B, N]``."""
-        return self.head.trace(self.pool(features), generator)
+        return self.head.trace(self.pool(features), generator)  # type: ignore[operator]
 
 
 class Classifier(nn.Module):

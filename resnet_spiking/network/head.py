@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from neurons import NeuronParameters, make_neuron
+from neurons import Mode, NeuronParameters, make_neuron
 from resnet_spiking.network.encoding import rate_encode
 from resnet_spiking.network.readout import read_out
 
@@ -18,8 +18,8 @@ class HeadConfig:
     """A spiking head: ``(Linear -> neuron) x k -> Linear -> readout`` over ``num_steps`` steps."""
 
     neuron: str = "snntorch-lif"
-    mode: str = "shared"
-    parameters: NeuronParameters = NeuronParameters()
+    mode: Mode = "shared"
+    parameters: NeuronParameters = field(default_factory=NeuronParameters)
     hidden: tuple[int, ...] = (256,)
     num_steps: int = 20
     encoding: str = "direct"
@@ -85,7 +85,8 @@ class SpikingHead(nn.Module):
 
     def trace(self, pooled: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, list[Tensor]]:
         """Return the logits and each layer's spikes ``[T, B, N_k]``."""
-        steps, layers = self.config.num_steps, []
+        steps = self.config.num_steps
+        layers: list[Tensor] = []
         if self.config.encoding == "direct":
             current = self.linears[0](pooled).expand(steps, -1, -1)
         else:

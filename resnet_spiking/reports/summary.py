@@ -16,7 +16,8 @@ def print_summary(result: dict[str, Any], run: Path) -> None:
     """Print test accuracies, spike rates, evidence, seconds and where the files are."""
     console = Console()
     config, seconds = result["config"], result["seconds"]
-    title = f"{config['dataset']}, {config['backbone']}, {result['test']['images']} test images, {result['test']['precision']}"
+    test = result["test"]
+    title = f"{config['dataset']}, {config['backbone']}, {test['images']} test images, {test['precision']}"
     table = Table("variant", "epochs", "test accuracy", "spike rate per layer", "training", title=title)
     default = result.get("default", result["test"])
     default_seconds = seconds.get("default", seconds["training"])

@@ -69,7 +69,8 @@ def load_state(path: Path, config: dict[str, object], network: nn.Module, optimi
         raise UserError(f"{path} is damaged or no checkpoint; start again with --overwrite") from None
     if different:
         raise UserError(
-            f"{path} was written with another configuration ({', '.join(different)}); use the same options, or --overwrite"
+            f"{path} was written with another configuration ({', '.join(different)}); "
+            "use the same options, or --overwrite"
         )
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])

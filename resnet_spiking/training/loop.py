@@ -85,7 +85,7 @@ def fit(
     network.train()
     for epoch in range(start.epoch, epochs):
         order = torch.randperm(len(source), generator=generator_for(config.seed, phase, "order", epoch))
-        sums = (
+        sums: dict[str, Any] = (
             dict(start.sums)
             if epoch == start.epoch and start.step
             else {"loss": 0.0, "correct": 0, "rates": [], "seconds": 0.0}

@@ -19,7 +19,7 @@ from resnet_spiking.data.datasets import load_dataset
 from resnet_spiking.data.feature_cache import FeatureSource, features_of, keep_features
 from resnet_spiking.data.images import Dataset
 from resnet_spiking.errors import UserError
-from resnet_spiking.network.build import Trunk, build_default, build_spiking, build_trunk, state_sha256
+from resnet_spiking.network.build import Trunk, build_default, build_spiking, build_trunk, check_head, state_sha256
 from resnet_spiking.network.classifier import Decoder
 from resnet_spiking.network.evidence import gather_evidence, is_spiking, rate_warnings
 from resnet_spiking.network.weights import check_bundled_target
@@ -76,6 +76,7 @@ def train_run(
     asked to stop.
     """
     env = environment or Environment()
+    check_head(config)
     finished = _prepare(config, output, env, resume=resume, overwrite=overwrite)
     if finished is not None:
         return finished
@@ -84,8 +85,8 @@ def train_run(
     if config.weights == "bundled":
         check_bundled_target(data.name, data.classes)
     trunk = build_trunk(config, config.weights)
-    trunk.backbone.to(env.device, memory_format=torch.channels_last)
-    trunk.stages.to(env.device, memory_format=torch.channels_last)
+    for part in (trunk.backbone, trunk.stages):
+        part.to(env.device).to(memory_format=torch.channels_last)
     if trunk.identity.random:
         env.report(f"starting from random weights: {', '.join(trunk.identity.random)}")
     train, test = _sources(config, trunk, data, env)
@@ -275,7 +276,7 @@ def _branch(
     else:
         evidence = {"spikes": False, "reason": "a control without spikes"}
     save_model(output / "model.safetensors", network, _identity(config, trunk))
-    neurons = [neuron.describe() for neuron in network.head.neurons]  # type: ignore[union-attr, operator]
+    neurons = [neuron.describe() for neuron in network.head.neurons]  # type: ignore[union-attr]
     return network, {**figures, "evidence": evidence, "neurons": neurons}
 
 

@@ -69,9 +69,10 @@ def verify_run(
     data = load_data(config, data_dir or (Path(inputs["data_dir"]) if inputs["data_dir"] else None))
     if len(data.classes) != result["num_classes"]:
         raise UserError(f"{run} was trained on {result['num_classes']} classes, this data has {len(data.classes)}")
-    backbone.to(device, memory_format=torch.channels_last)
+    for part in (backbone, decoder):
+        part.to(device).to(memory_format=torch.channels_last)
     source = features_of(backbone, data.test, views=1, precision="fp32", device=device)
-    found = score(decoder.to(device, memory_format=torch.channels_last), source, config.seed, progress)
+    found = score(decoder, source, config.seed, progress)
     recorded = result["test"]
     differing = sum(a != b for a, b in zip(found.predictions, result["predictions"], strict=False))
     rows = [
