@@ -6,8 +6,11 @@ from pathlib import Path
 
 import click
 
+from resnet_spiking.errors import UserError
+from resnet_spiking.terminal import OneLineCommand
 
-@click.command(help=__doc__)
+
+@click.command(cls=OneLineCommand, help=__doc__)
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
@@ -27,6 +30,10 @@ def main(data_dir: Path, output: Path, depth: int, seed: int) -> None:
     from resnet_spiking.data.folder import load_folder
     from resnet_spiking.training.encoder import EncoderRecipe, describe, save_encoder, train_encoder
 
+    if not output.parent.is_dir():
+        raise UserError(f"--output {output}: there is no folder {output.parent}; make it, or name another file")
+    if output.exists():
+        raise UserError(f"--output {output} exists already; name another file")
     recipe = EncoderRecipe(seed=seed)
     data = load_folder(data_dir, side=recipe.sides[-1])
     with Progress() as progress:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from neurons.names import list_neurons
+from neurons.parameters import SURROGATES
 from resnet_spiking.data.names import DATASETS
 from resnet_spiking.errors import UserError
 from resnet_spiking.network.names import BACKBONES
@@ -79,9 +80,7 @@ def integers(option: str, text: str, count: int | None = None) -> tuple[int, ...
 @click.option("--threshold", type=float, default=1.0, help="Firing threshold.")
 @click.option("--reset", default="zero", metavar="zero|subtract|none", help="What a spike does to the membrane.")
 @click.option("--detach-reset/--no-detach-reset", default=True, help="Keep the reset out of the gradient.")
-@click.option(
-    "--surrogate", default="atan", metavar="NAME", help="Surrogate gradient: atan, fast_sigmoid, triangle, ste."
-)
+@click.option("--surrogate", default="atan", metavar="NAME", help=f"Surrogate gradient: {', '.join(SURROGATES)}.")
 @click.option("--slope", type=float, default=2.0, help="Its slope.")
 @click.option("--learn-beta", is_flag=True, help="Train the membrane decay too.")
 @click.option("-b", "--batch-size", type=int, default=128)

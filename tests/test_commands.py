@@ -107,7 +107,18 @@ def test_evaluating_nothing_is_one_line(tmp_path: Path) -> None:
     assert len(found.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("module", ["resnet_spiking", "resnet_spiking.train", "resnet_spiking.evaluate"])
+def test_the_encoder_command_checks_before_it_trains(tmp_path: Path) -> None:
+    data = ("--data-dir", "absent")
+    for arguments in ((*data, "--output", "absent/e.safetensors"), (*data, "--output", "e.safetensors")):
+        found = run("resnet_spiking.encoder", *arguments, cwd=tmp_path)
+        assert found.returncode == 2
+        assert len(found.stderr.strip().splitlines()) == 1
+        assert "absent" in found.stderr
+
+
+@pytest.mark.parametrize(
+    "module", ["resnet_spiking", "resnet_spiking.encoder", "resnet_spiking.train", "resnet_spiking.evaluate"]
+)
 def test_help_imports_nothing_heavy(tmp_path: Path, module: str) -> None:
     script = (
         "import runpy, sys\n"

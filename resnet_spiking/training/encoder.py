@@ -15,6 +15,7 @@ from torchvision import models
 from resnet_spiking.data.augment import flip_randomly, shift_randomly
 from resnet_spiking.data.images import Dataset, ImageSet
 from resnet_spiking.network.preprocess import Preprocess
+from resnet_spiking.training.files import write_atomically
 from resnet_spiking.training.randomness import generator_for
 
 
@@ -86,7 +87,7 @@ def save_encoder(network: nn.Module, path: Path, depth: int, description: dict[s
         for name, tensor in network.state_dict().items()
         if name.startswith(stages) and tensor.is_floating_point()
     }
-    save_file(kept, path, metadata=description)
+    write_atomically(path, lambda temporary: save_file(kept, temporary, metadata=description))
 
 
 def describe(recipe: EncoderRecipe) -> dict[str, str]:

@@ -95,7 +95,7 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * rate_at(epoch * steps + step, epochs * steps, config.schedule)
             chosen = order[step * batch_size : (step + 1) * batch_size]
-            loss, correct, rates = _train_step(network, source, labels, chosen, config, (phase, epoch, step), optimizer)
+            loss, correct, rates = train_step(network, source, labels, chosen, config, (phase, epoch, step), optimizer)
             if not torch.isfinite(loss):
                 raise UserError(
                     f"the loss is no longer finite in epoch {epoch + 1}, step {step + 1}; lower --lr or --head-lr"
@@ -123,7 +123,7 @@ def fit(
     return start.history
 
 
-def _train_step(
+def train_step(
     network: nn.Module,
     source: FeatureSource,
     labels: Tensor,
@@ -132,6 +132,10 @@ def _train_step(
     place: tuple[str, int, int],
     optimizer: torch.optim.Optimizer,
 ) -> tuple[Tensor, int, list[float]]:
+    """Do one optimiser step on the images ``chosen [B]``; return the loss, the hits and the spike rates.
+
+    ``place`` is (phase, epoch, step): with the seed it fixes every random draw.
+    """
     draw = generator_for(config.seed, *place, "augment")
     mirrored = torch.rand(len(chosen), generator=draw) < 0.5 if source.views > 1 else None
     features, targets = source.batch(chosen, mirrored), labels[chosen.to(labels.device)]
