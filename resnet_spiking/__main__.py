@@ -6,6 +6,8 @@ import importlib
 
 import click
 
+from resnet_spiking.terminal import OneLineGroup
+
 COMMANDS = {
     "train": "train Default, branch, train a spiking head",
     "evaluate": "recompute a run's figures and say whether they match",
@@ -13,7 +15,7 @@ COMMANDS = {
 }
 
 
-class Commands(click.Group):
+class Commands(OneLineGroup):
     """The commands, each imported when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

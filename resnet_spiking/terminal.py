@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class OneLineCommand(click.Command):
-    """A command whose bad input ends in one line on stderr and exit code 2."""
+    """Bad input ends in one line on stderr and exit code 2."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -30,6 +30,10 @@ class OneLineCommand(click.Command):
             message = error.format_message() if isinstance(error, click.ClickException) else error
             click.echo(f"error: {message}", err=True)
             sys.exit(2)
+
+
+class OneLineGroup(OneLineCommand, click.Group):
+    """A group of commands with one-line errors."""
 
 
 def choose_device(name: str) -> torch.device:

@@ -101,8 +101,9 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert not list(tmp_path.glob("runs/*/result.json"))
 
 
-def test_evaluating_nothing_is_one_line(tmp_path: Path) -> None:
-    found = run("resnet_spiking.evaluate", "absent", cwd=tmp_path)
+@pytest.mark.parametrize("command", [("resnet_spiking.evaluate",), ("resnet_spiking", "evaluate")])
+def test_evaluating_nothing_is_one_line(tmp_path: Path, command: tuple[str, ...]) -> None:
+    found = run(*command, "absent", cwd=tmp_path)
     assert found.returncode == 2
     assert len(found.stderr.strip().splitlines()) == 1
 

@@ -20,7 +20,8 @@ class SpikeEvidence:
     ``binary``: every value that leaves a neuron is 0 or 1. ``logits_from_spikes``: the largest
     difference between the logits and those recomputed from the last layer's spikes alone.
     ``logits_when_cut``: the largest difference between any two inputs' logits once those spikes
-    are set to zero. ``untrained``: trainable parameters that no gradient reaches.
+    are set to zero. ``untrained``: trainable parameters of the head that no
+    gradient reaches, and ``pooled features`` when none reaches the stages below it.
     """
 
     binary: bool
@@ -41,8 +42,9 @@ def gather_evidence(
 ) -> SpikeEvidence:
     """Measure ``SpikeEvidence`` of a head on pooled features ``[B, F]`` with their labels ``[B]``."""
     with torch.enable_grad():
-        logits, layers = head.trace(pooled.detach(), generator)
-        parameters = dict(head.named_parameters())
+        pooled = pooled.detach().requires_grad_()
+        logits, layers = head.trace(pooled, generator)
+        parameters = {**dict(head.named_parameters()), "pooled features": pooled}
         gradients = torch.autograd.grad(
             functional.cross_entropy(logits, labels), list(parameters.values()), allow_unused=True
         )
