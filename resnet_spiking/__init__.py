@@ -14,6 +14,7 @@ _HOME = {
     "Dataset": "resnet_spiking.data.images",
     "ImageSet": "resnet_spiking.data.images",
     "load_dataset": "resnet_spiking.data.datasets",
+    "features_of": "resnet_spiking.data.feature_cache",
     "Backbone": "resnet_spiking.network.backbone",
     "split_resnet": "resnet_spiking.network.backbone",
     "Classifier": "resnet_spiking.network.classifier",
@@ -23,6 +24,8 @@ _HOME = {
     "SpikingHead": "resnet_spiking.network.head",
     "Environment": "resnet_spiking.training.run",
     "train_run": "resnet_spiking.training.run",
+    "fit": "resnet_spiking.training.loop",
+    "score": "resnet_spiking.training.scoring",
     "load_network": "resnet_spiking.training.verify",
     "verify_run": "resnet_spiking.training.verify",
 }

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from resnet_spiking.config import content_key
 from resnet_spiking.data.images import ImageSet
 
+CPU = torch.device("cpu")
 Report = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
 Compute = Callable[[Tensor, Tensor], Tensor]
@@ -56,7 +57,7 @@ class FeatureSource:
 
 
 def features_of(
-    frozen: nn.Module, images: ImageSet, *, views: int, precision: str, device: torch.device
+    frozen: nn.Module, images: ImageSet, *, views: int = 1, precision: str = "fp32", device: torch.device = CPU
 ) -> FeatureSource:
     """Return the source that runs ``frozen`` on pixels, in ``bf16`` or ``fp32``, for each batch."""
 

@@ -36,12 +36,15 @@ class Progress:
 @dataclass(frozen=True)
 class Hooks:
     """What the loop calls: ``on_step(epoch, step, steps)``, ``save(optimiser, progress)``, ``should_stop()``,
-    and ``test(network)`` for the figures that close an epoch."""
+    and ``test(network)`` for the figures that close an epoch. By default nothing happens."""
 
-    on_step: Callable[[int, int, int], None]
-    save: Callable[[torch.optim.Optimizer, Progress], None]
-    should_stop: Callable[[], bool]
-    test: Callable[[nn.Module], dict[str, Any]]
+    on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None
+    save: Callable[[torch.optim.Optimizer, Progress], None] = lambda optimiser, progress: None
+    should_stop: Callable[[], bool] = lambda: False
+    test: Callable[[nn.Module], dict[str, Any]] = lambda network: {}
+
+
+QUIET = Hooks()
 
 
 def make_optimizer(network: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
@@ -67,9 +70,9 @@ def fit(
     *,
     phase: str,
     epochs: int,
-    optimizer: torch.optim.Optimizer,
-    start: Progress,
-    hooks: Hooks,
+    optimizer: torch.optim.Optimizer | None = None,
+    start: Progress | None = None,
+    hooks: Hooks = QUIET,
 ) -> list[dict[str, Any]]:
     """Train ``network`` on ``source`` from ``start`` and return a dictionary of figures per epoch.
 
@@ -79,6 +82,8 @@ def fit(
     Raises ``Interrupted`` after saving when ``hooks.should_stop()``; ``UserError`` when the loss
     is no longer finite.
     """
+    optimizer = optimizer or make_optimizer(network, config)
+    start = start or Progress()
     labels = source.images.labels.to(source.device)
     batch_size = min(config.batch_size, len(source))
     steps = len(source) // batch_size
