@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -11,6 +14,9 @@ from torch.autograd.function import once_differentiable
 from neurons.kernels.codes import NONE, RESET_CODES, STE, SURROGATE_CODES
 from neurons.surrogate import Surrogate
 from neurons.unroll import State
+
+_ROWS = torch.contiguous_format
+Array = npt.NDArray[Any]
 
 
 class _Fused(torch.autograd.Function):
@@ -33,37 +39,36 @@ class _Fused(torch.autograd.Function):
         detach: bool,
         surrogate: int,
         slope: float,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor | None, Tensor, Tensor | None]:
         from neurons.kernels import numba_cpu
         from neurons.kernels.columns import over_columns
 
-        steps, columns = current.shape[0], current[0].numel()
+        steps, columns = current.shape[0], v0.numel()
         x, row = _rows(current)
-        v0, i0 = v0.contiguous(), None if i0 is None else i0.contiguous()
         wanted = any(ctx.needs_input_grad)
+        v0, i0 = v0.contiguous(), None if i0 is None else i0.contiguous()
         # dL/dbeta reads the membrane, dL/dalpha the synapse; the rest of backward needs the membrane only to fire.
-        keep_membrane = not fires or wanted
-        keep_currents = ctx.needs_input_grad[4]
-        membrane = current.new_empty((steps if keep_membrane else 0, *current.shape[1:]))
-        currents = current.new_empty((steps if keep_currents else 0, *current.shape[1:]))
-        spikes = current.new_empty(current.shape if fires else (0, *current.shape[1:]))
+        membrane = torch.empty_like(current, memory_format=_ROWS) if wanted or not fires else None
+        currents = torch.empty_like(current, memory_format=_ROWS) if ctx.needs_input_grad[4] else None
+        spikes = torch.empty_like(current, memory_format=_ROWS) if fires else None
         v_last, i_last = torch.empty_like(v0), None if i0 is None else torch.empty_like(i0)
+        nothing = _nothing(current.dtype)
         inputs = (
-            x.numpy(),
+            x,
             row,
             _flat(v0),
-            _flat(v0 if i0 is None else i0),
+            nothing if i0 is None else _flat(i0),
             _per_neuron(beta, current),
-            _per_neuron(beta if alpha is None else alpha, current),
+            nothing if alpha is None else _per_neuron(alpha, current),
             _per_neuron(threshold, current),
             i0 is not None,
             fires,
             reset,
-            spikes.view(spikes.shape[0], columns).numpy(),
-            membrane.view(membrane.shape[0], columns).numpy(),
-            currents.view(currents.shape[0], columns).numpy(),
+            _table(spikes, columns, nothing),
+            _table(membrane, columns, nothing),
+            _table(currents, columns, nothing),
             _flat(v_last),
-            _flat(v_last if i_last is None else i_last),
+            nothing if i_last is None else _flat(i_last),
             steps,
         )
         over_columns(lambda start, stop: numba_cpu.forward(*inputs, start, stop), steps, columns, numba_cpu.BLOCK)
@@ -82,45 +87,40 @@ class _Fused(torch.autograd.Function):
         membrane, currents, v0, i0, beta, alpha, threshold = ctx.saved_tensors
         fires, reset, detach, surrogate, slope = ctx.constants
         steps, columns = membrane.shape[0], v0.numel()
-        grad = membrane.new_zeros(()).expand(membrane.shape) if grads[0] is None else grads[0]
-        incoming, row = _rows(grad)
-        grad_v = torch.zeros_like(v0) if grads[1] is None else grads[1].contiguous()
-        grad_i = torch.zeros_like(v0) if grads[2] is None else grads[2].contiguous()
+        nothing = _nothing(v0.dtype)
+        incoming, row = _rows(membrane.new_zeros(()).expand(membrane.shape) if grads[0] is None else grads[0])
         grad_x = torch.empty_like(membrane)
-        grad_v0, grad_i0 = torch.empty_like(v0), torch.empty_like(v0)
-        per_column = {
-            position: v0.new_empty(v0.shape if ctx.needs_input_grad[position] else 0) for position in (3, 4, 5)
-        }
+        grad_v0 = grad_i0 = None
+        if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+            grad_v0, grad_i0 = torch.empty_like(v0), None if i0 is None else torch.empty_like(v0)
+        per_column = [torch.empty_like(v0) if ctx.needs_input_grad[position] else None for position in (3, 4, 5)]
         inputs = (
-            incoming.numpy(),
+            incoming,
             row,
-            _flat(grad_v),
-            _flat(grad_i),
-            membrane.view(steps, columns).numpy(),
-            currents.view(currents.shape[0], columns).numpy(),
+            *(np.zeros(columns, nothing.dtype) if grad is None else _flat(grad.contiguous()) for grad in grads[1:]),
+            _table(membrane, columns, nothing),
+            _table(currents, columns, nothing),
             _flat(v0),
-            _flat(v0 if i0 is None else i0),
-            _per_neuron(beta, v0[None]),
-            _per_neuron(beta if alpha is None else alpha, v0[None]),
-            _per_neuron(threshold, v0[None]),
+            nothing if i0 is None else _flat(i0),
+            _per_neuron(beta, membrane),
+            nothing if alpha is None else _per_neuron(alpha, membrane),
+            _per_neuron(threshold, membrane),
             i0 is not None,
             fires,
             reset,
             detach,
             surrogate,
             slope,
-            grad_x.view(steps, columns).numpy(),
-            _flat(grad_v0),
-            _flat(grad_i0),
-            *(_flat(array) for array in per_column.values()),
+            _table(grad_x, columns, nothing),
+            *(nothing if array is None else _flat(array) for array in (grad_v0, grad_i0, *per_column)),
             steps,
         )
         over_columns(lambda start, stop: numba_cpu.backward(*inputs, start, stop), steps, columns, numba_cpu.BLOCK)
         learned = [
-            per_column[position].sum_to_size(value.shape) if ctx.needs_input_grad[position] else None
-            for position, value in ((3, beta), (4, alpha), (5, threshold))
+            None if array is None else array.sum_to_size(value.shape)
+            for array, value in zip(per_column, (beta, alpha, threshold), strict=True)
         ]
-        return grad_x, grad_v0, None if i0 is None else grad_i0, *learned, None, None, None, None, None
+        return grad_x, grad_v0, grad_i0, *learned, None, None, None, None, None
 
 
 def lif(
@@ -161,18 +161,30 @@ def integrate(current: Tensor, state: State, *, beta: Tensor, alpha: Tensor | No
     return membrane, (v,) if i is None else (v, i)
 
 
-def _rows(sequence: Tensor) -> tuple[Tensor, int]:
+def _rows(sequence: Tensor) -> tuple[Array, int]:
     """The sequence [T, ...] flat, and the elements from one step to the next: 0 when all steps are one in memory."""
     if sequence.stride(0) == 0 or sequence.shape[0] == 1:
-        return sequence.detach()[0].reshape(-1), 0
-    return sequence.detach().reshape(-1), sequence[0].numel()
+        return _flat(sequence[0].contiguous()), 0
+    return _flat(sequence.contiguous()), sequence[0].numel()
 
 
-def _flat(tensor: Tensor) -> Any:
-    return tensor.detach().view(-1).numpy()
+def _flat(tensor: Tensor) -> Array:
+    """A contiguous tensor's memory in one dimension."""
+    return np.reshape(tensor.detach().numpy(), -1)
 
 
-def _per_neuron(value: Tensor, sequence: Tensor) -> Any:
+def _table(tensor: Tensor | None, columns: int, nothing: Array) -> Array:
+    """A contiguous tensor's memory as [T, columns]; no rows for None."""
+    return np.reshape(nothing, (0, columns)) if tensor is None else np.reshape(tensor.numpy(), (-1, columns))
+
+
+@functools.cache
+def _nothing(dtype: torch.dtype) -> Array:
+    return torch.empty(0, dtype=dtype).numpy()
+
+
+def _per_neuron(value: Tensor, sequence: Tensor) -> Array:
     """`value` with one entry, or with one per neuron of the sequence [T, B, *features]."""
-    value = value.detach()
-    return (value.reshape(1) if value.numel() == 1 else value.expand(sequence.shape[2:]).reshape(-1)).numpy()
+    if value.numel() == 1:
+        return _flat(value)
+    return _flat(value.expand(sequence.shape[2:]).contiguous())
