@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neurons.base import Neuron
-    from neurons.names import NEURONS, list_neurons
+    from neurons.names import NEURONS, PEERS, list_neurons
     from neurons.parameters import MODES, RESETS, SURROGATES, Mode, NeuronParameters
     from neurons.registry import make_neuron, native_parameters, register, unregister
     from neurons.surrogate import Surrogate, surrogate_override
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "NEURONS": "neurons.names",
+    "PEERS": "neurons.names",
     "Neuron": "neurons.base",
     "list_neurons": "neurons.names",
     "MODES": "neurons.parameters",
@@ -38,6 +39,7 @@ _HOMES = {
 __all__ = [
     "MODES",
     "NEURONS",
+    "PEERS",
     "RESETS",
     "SURROGATES",
     "Mode",

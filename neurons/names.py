@@ -49,8 +49,16 @@ _BUILT_IN: dict[str, Entry] = {
     "relu": Entry("neurons.relu:ReLU", "control: the same head without spikes"),
 }
 
+_PEERS: dict[str, Entry] = {
+    "spikingjelly-lif": Entry("neurons.adapters.spikingjelly:SpikingJellyLIF", "spikingjelly LIFNode, extra [peers]"),
+    "sinabs-lif": Entry("neurons.adapters.sinabs:SinabsLIF", "sinabs LIF, with or without a synapse, extra [peers]"),
+}
+
 NEURONS: tuple[str, ...] = tuple(_BUILT_IN)
-"""The built-in neurons; `list_neurons` adds registered ones."""
+"""The built-in neurons, which every installation can make; `list_neurons` adds `PEERS` and registered ones."""
+
+PEERS: tuple[str, ...] = tuple(_PEERS)
+"""Built-in neurons whose libraries come with the extra `[peers]`."""
 
 _registered: dict[str, Entry] = {}
 
@@ -84,7 +92,7 @@ def remove_name(name: str) -> None:
 
 def entries() -> dict[str, Entry]:
     """Every known neuron by name: built-in, registered in this process, offered by installed packages."""
-    found = dict(_BUILT_IN)
+    found = {**_BUILT_IN, **_PEERS}
     for name, entry in _installed():
         found.setdefault(name, entry)
     found.update(_registered)

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
     Factory = Callable[..., Neuron]
 
+_INSTALLED_BY = {
+    "snntorch": "snntorch",
+    "norse": "norse",
+    "spikingjelly": "'resnet_spiking[peers]'",
+    "sinabs": "'resnet_spiking[peers]'",
+}
+
 _factories: dict[str, Callable[..., Any]] = {}
 
 
@@ -46,9 +53,9 @@ def make_neuron(
     try:
         return _factory(name)(name, parameters, mode=mode, features=features)
     except ModuleNotFoundError as error:
-        if error.name not in ("snntorch", "norse"):
+        if error.name not in _INSTALLED_BY:
             raise  # a fault inside a neuron, not a library that is left out
-        message = f"{name} needs {error.name}, which is not installed: pip install {error.name}"
+        message = f"{name} needs {error.name}, which is not installed: pip install {_INSTALLED_BY[error.name]}"
         raise ImportError(message, name=error.name) from error
 
 

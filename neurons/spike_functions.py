@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neurons.surrogate import Surrogate, derivative, spike
+from neurons.surrogate import Surrogate, given_spikes, spike
 
 
 def squash(V: Tensor, kind: str) -> Tensor:
@@ -49,23 +49,6 @@ class _Bernoulli(torch.autograd.Function):
         return (grads[0] if probability is None else grads[0] * probability), None, None
 
 
-class _Drawn(torch.autograd.Function):
-    @staticmethod
-    def forward(V: Tensor, drawn: Tensor, name: str, slope: float) -> Tensor:
-        return drawn
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        V, _, name, slope = inputs
-        ctx.save_for_backward(V)
-        ctx.surrogate = Surrogate(name, slope)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        (V,) = ctx.saved_tensors
-        return grads[0] * derivative(ctx.surrogate, V), None, None, None
-
-
 def bernoulli(V: Tensor, squashing: str, uniform: Tensor, override: Surrogate | None, *, equation_18: bool) -> Tensor:
     """1 with the probability p = n(V): s = [p > uniform].
 
@@ -76,7 +59,7 @@ def bernoulli(V: Tensor, squashing: str, uniform: Tensor, override: Surrogate | 
     probability = squash(V, squashing)
     if override is not None:
         drawn = (probability > uniform).to(V.dtype)
-        return _Drawn.apply(V, drawn, override.name, override.slope)
+        return given_spikes(V, drawn, override)
     return _Bernoulli.apply(probability, uniform, equation_18)
 
 

@@ -82,6 +82,28 @@ def spike(x: Tensor, surrogate: Surrogate) -> Tensor:
     return _Step.apply(x, surrogate.name, surrogate.slope)
 
 
+class _Given(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor, spikes: Tensor, name: str, slope: float) -> Tensor:
+        return spikes
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, _, name, slope = inputs
+        ctx.save_for_backward(x)
+        ctx.surrogate = Surrogate(name, slope)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (x,) = ctx.saved_tensors
+        return grads[0] * derivative(ctx.surrogate, x), None, None, None
+
+
+def given_spikes(x: Tensor, spikes: Tensor, surrogate: Surrogate) -> Tensor:
+    """`spikes`, found elsewhere, with the derivative with respect to `x` that `spike(x, surrogate)` has."""
+    return _Given.apply(x, spikes, surrogate.name, surrogate.slope)
+
+
 @contextmanager
 def surrogate_override(model: nn.Module, surrogate: str, slope: float = 2.0) -> Iterator[int]:
     """Give every spiking neuron inside `model` another surrogate for the graphs that are built in the block.

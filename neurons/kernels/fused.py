@@ -175,7 +175,9 @@ def _flat(tensor: Tensor) -> Array:
 
 def _table(tensor: Tensor | None, columns: int, nothing: Array) -> Array:
     """A contiguous tensor's memory as [T, columns]; no rows for None."""
-    return np.reshape(nothing, (0, columns)) if tensor is None else np.reshape(tensor.numpy(), (-1, columns))
+    return (
+        np.reshape(nothing, (0, columns)) if tensor is None else np.reshape(tensor.numpy(), (tensor.shape[0], columns))
+    )
 
 
 @functools.cache
