@@ -94,10 +94,12 @@ class Neuron(nn.Module, ABC):
             spikes [T, B, *features] in the dtype of `current`, and the state after the last step.
 
         Raises:
-            TypeError: `current` or `state` is not what is described, by type or dtype.
-            ValueError: wrong rank, T = 0, wrong feature shape, a state of another shape, device or length, NaN.
+            TypeError: `current`, `state` or `generator` is not what is described, by type or dtype.
+            ValueError: wrong rank, T = 0, wrong feature shape, a state of another shape, device or length, a generator
+                of another device, NaN.
         """
         compute = self._check_current(current)
+        self._check_generator(generator, current)
         if state is None:
             shape = current.shape[1:]
             state = tuple(torch.zeros(shape, dtype=compute, device=current.device) for _ in self.state_names)
@@ -183,6 +185,14 @@ class Neuron(nn.Module, ABC):
             if not fits:
                 raise ValueError(f"current must be [T, B, *features] with features {self.features}, got shape {shape}")
         return torch.float64 if current.dtype == torch.float64 else torch.float32
+
+    def _check_generator(self, generator: torch.Generator | None, current: Tensor) -> None:
+        if generator is None:
+            return
+        if not isinstance(generator, torch.Generator):
+            raise TypeError(f"generator must be None or a torch.Generator, got {type(generator).__name__}")
+        if self.stochastic and generator.device.type != current.device.type:
+            raise ValueError(f"generator must be on {current.device} like current, got {generator.device}")
 
     def _check_state(self, state: State, current: Tensor, compute: torch.dtype) -> None:
         wanted = f"None or the tuple ({', '.join(self.state_names)}) that {self.name} returned"
