@@ -14,6 +14,16 @@ def _one_thread() -> None:
 
 @pytest.fixture
 def shapes() -> Dataset:
+    """A fresh copy of ``fixed_shapes`` that a test may change."""
+    return make_shapes()
+
+
+@pytest.fixture(scope="session")
+def fixed_shapes() -> Dataset:
+    return make_shapes()
+
+
+def make_shapes() -> Dataset:
     """Three easy classes of 16x16 pictures: a bright horizontal, vertical or diagonal bar in noise."""
     generator = torch.Generator().manual_seed(5)
 

@@ -158,5 +158,6 @@ def train_step(
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
-    correct = int((logits.argmax(1) == targets).sum())
+    # Of two mixed images the one with the larger share is what the network should see.
+    correct = int((logits.argmax(1) == (targets if share >= 0.5 else other)).sum())
     return loss.detach(), correct, [float(spikes.detach().float().mean()) for spikes in layers]

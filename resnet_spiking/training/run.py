@@ -25,7 +25,7 @@ from resnet_spiking.network.evidence import gather_evidence, is_spiking, rate_wa
 from resnet_spiking.network.weights import check_bundled_target
 from resnet_spiking.training.checkpoint import load_model, load_state, save_model, save_state
 from resnet_spiking.training.files import file_sha256, write_atomically, write_json
-from resnet_spiking.training.loop import Hooks, Progress, fit, make_optimizer
+from resnet_spiking.training.loop import Hooks, Interrupted, Progress, fit, make_optimizer
 from resnet_spiking.training.provenance import provenance
 from resnet_spiking.training.randomness import generator_for
 from resnet_spiking.training.scoring import score
@@ -185,8 +185,14 @@ def _sources(config: RunConfig, trunk: Trunk, data: Dataset, env: Environment) -
 
 
 def _keep(live: FeatureSource, identity: object, label: str, env: Environment) -> FeatureSource:
+    def progress(of: str, done: int, total: int) -> None:
+        env.progress(of, done, total)
+        if env.should_stop():
+            # The cache is written whole or not at all; resuming computes it again.
+            raise Interrupted
+
     return keep_features(
-        live, identity=identity, cache_dir=env.cache_dir, report=env.report, progress=env.progress, label=label
+        live, identity=identity, cache_dir=env.cache_dir, report=env.report, progress=progress, label=label
     )
 
 
@@ -210,7 +216,8 @@ def _default(
         env.report(f"Default {folder.name} is trained already: reusing it")
         return read_json(folder / "result.json"), network
     folder.mkdir(parents=True, exist_ok=True)
-    alone = replace(config, neuron="none")
+    # head_lr is the spiking head's: one Default serves every value of it.
+    alone = replace(config, neuron="none", head_lr=config.lr)
     write_json(
         folder / "config.json",
         {

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,15 @@ def test_a_cache_changes_nothing_but_time(tmp_path: Path, shapes: Dataset) -> No
     assert list((tmp_path / "cache").glob("*.npy"))
 
 
+def test_a_run_stopped_while_features_are_computed_resumes(tmp_path: Path, shapes: Dataset) -> None:
+    stopped = Environment(cache_dir=tmp_path / "cache", should_stop=StopAfter(1))
+    with pytest.raises(Interrupted):
+        train_run(CONFIG, tmp_path / "run", stopped, data=shapes)
+    assert not list((tmp_path / "cache").iterdir())
+    train_run(CONFIG, tmp_path / "run", Environment(cache_dir=tmp_path / "cache"), data=shapes, resume=True)
+    assert (tmp_path / "run" / "result.json").exists()
+
+
 def test_neuron_none_is_default_alone(tmp_path: Path, shapes: Dataset) -> None:
     result = train_run(replace(CONFIG, neuron="none"), tmp_path / "run", data=shapes)
     assert result["variant"] == "default"
@@ -131,11 +141,20 @@ def test_nothing_frozen_trains_from_scratch(tmp_path: Path, shapes: Dataset) -> 
     assert result["hashes"]["backbone"]["random"] == ["stem", "layer1", "layer2", "layer3", "layer4"]
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, fixed_shapes: Dataset) -> Path:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("trained")
+    train_run(CONFIG, folder / "run", data=fixed_shapes)
+    return folder
+
+
 @pytest.fixture
-def finished(tmp_path: Path, shapes: Dataset, monkeypatch: pytest.MonkeyPatch) -> Path:
-    train_run(CONFIG, tmp_path / "run", data=shapes)
+def finished(trained: Path, tmp_path: Path, shapes: Dataset, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of a finished run that a test may spoil."""
+    shutil.copytree(trained, tmp_path / "copy")
     monkeypatch.setattr(verify, "load_data", lambda config, data_dir: shapes)
-    return tmp_path / "run"
+    return tmp_path / "copy" / "run"
 
 
 def test_a_finished_run_verifies(finished: Path) -> None:
