@@ -25,7 +25,7 @@ def test_nan_in_the_current(name: str, where: int) -> None:
     """Also at the first step, from where it must not be lost in a reset."""
     current = torch.rand(3, 2, 4)
     current[where, 1, 2] = float("nan")
-    with pytest.raises(ValueError, match="current .*must not hold NaN"):
+    with pytest.raises(ValueError, match=r"current .*must not hold NaN"):
         make_neuron(name)(current)
 
 
@@ -71,7 +71,7 @@ def test_parameters(values: dict[str, Any], error: type[Exception], says: str) -
 
 
 def test_unknown_field_of_a_stored_configuration() -> None:
-    with pytest.raises(ValueError, match="unknown parameter 'betta'. Did you mean 'beta'"):
+    with pytest.raises(ValueError, match=r"unknown parameter 'betta'\. Did you mean 'beta'"):
         NeuronParameters.from_dict({"betta": 0.9})
 
 
