@@ -19,6 +19,7 @@ from resnet_spiking.config import RunConfig
 from resnet_spiking.data.digits import load_digits
 from resnet_spiking.data.feature_cache import FeatureSource
 from resnet_spiking.data.images import Dataset
+from resnet_spiking.data.views import PLAIN
 from resnet_spiking.network.backbone import split_resnet
 from resnet_spiking.network.build import build_default
 from resnet_spiking.training.loop import make_optimizer, train_step
@@ -67,7 +68,7 @@ def test_trainable_stage(benchmark: BenchmarkFixture, digits: Dataset, precision
     if part == "convolutions":
         benchmark.pedantic(convolutions_alone(decoder, features, precision), rounds=5, warmup_rounds=1)
         return
-    source = FeatureSource(digits.train, 1, torch.device("cpu"), lambda indices, mirrored: features)
+    source = FeatureSource(digits.train, PLAIN, torch.device("cpu"), lambda indices, chosen: features)
     optimizer = make_optimizer(decoder, config)
     benchmark.pedantic(
         train_step,

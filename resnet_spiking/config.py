@@ -49,7 +49,8 @@ class RunConfig:
     """One run <X,Y>: X epochs of Default, then Y epochs of the spiking branch.
 
     ``neuron="none"`` is Default alone. ``flip`` None means: where the dataset allows it.
-    ``train`` says what the Y epochs train: the stages and the head (``decoder``) or the head
+    ``shifts`` is how many randomly shifted copies of each image (and mirror image) training sees
+    besides. ``train`` says what the Y epochs train: the stages and the head (``decoder``) or the head
     alone, on cached pooled features of the frozen Default (``head``).
     """
 
@@ -84,6 +85,7 @@ class RunConfig:
     label_smoothing: float = 0.1
     mixup: float = 0.0
     flip: bool | None = None
+    shifts: int = 0
     batch_size: int = 128
     precision: str = "bf16"
     seed: int = 0
@@ -98,6 +100,7 @@ class RunConfig:
             _check_name("--" + field, getattr(self, field), list(accepted))
         _check_range("--freeze-depth", self.freeze_depth, 0, 4)
         _check_range("--batch-size", self.batch_size, 2, 65536)
+        _check_range("--shifts", self.shifts, 0, 1000)
         _check_range("--num-steps", self.num_steps, 1, 100_000)
         _check_range("--image-size", self.image_size, 32, 4096)
         _check_range("--seed", self.seed, 0, 2**63 - 1)

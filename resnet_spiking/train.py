@@ -97,6 +97,7 @@ def integers(option: str, text: str, count: int | None = None) -> tuple[int, ...
 @click.option(
     "--flip/--no-flip", default=None, help="Train on mirror images too.  [default: where the dataset allows it]"
 )
+@click.option("--shifts", type=int, default=0, help="Train on this many randomly shifted copies of each image too.")
 @click.option(
     "--precision",
     default="bf16",

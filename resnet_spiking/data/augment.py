@@ -15,9 +15,14 @@ def flip_randomly(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 def shift_randomly(pixels: Tensor, reach: int, generator: torch.Generator) -> Tensor:
     """Shift each image by up to ``reach`` pixels in both directions, reflecting at the border."""
+    top, left = torch.randint(0, 2 * reach + 1, (2, len(pixels)), generator=generator)
+    return shift(pixels, reach, top, left)
+
+
+def shift(pixels: Tensor, reach: int, top: Tensor, left: Tensor) -> Tensor:
+    """Cut each image ``[B, C, H, W]`` out of its reflection-padded self at ``top [B]``, ``left [B]`` in 0..2 reach."""
     batch, channels, height, width = pixels.shape
     padded = functional.pad(pixels, (reach,) * 4, mode="reflect")
-    top, left = torch.randint(0, 2 * reach + 1, (2, batch), generator=generator)
     rows = (top[:, None] + torch.arange(height))[:, None, :, None]
     columns = (left[:, None] + torch.arange(width))[:, None, None, :]
     sample = torch.arange(batch)[:, None, None, None]

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from resnet_spiking.config import content_key
 from resnet_spiking.data.images import ImageSet
+from resnet_spiking.data.views import PLAIN, Views
 
 CPU = torch.device("cpu")
 Report = Callable[[str], None]
@@ -26,13 +27,12 @@ Compute = Callable[[Tensor, Tensor], Tensor]
 class FeatureSource:
     """Where training and scoring take their features from: ``stored`` ones, or ``compute`` for each batch.
 
-    ``compute(indices, mirrored)`` returns the features ``[B, C, h, w]`` (or ``[B, F]``) of the
-    chosen images, of their mirror images where the boolean ``mirrored [B]`` says so.
-    ``views`` is 2 when training may use mirror images, else 1.
+    ``compute(indices, chosen)`` returns the features ``[B, C, h, w]`` (or ``[B, F]``) of the
+    images at ``indices [B]``, each in the view that ``chosen [B]`` says.
     """
 
     images: ImageSet
-    views: int
+    views: Views
     device: torch.device
     compute: Compute
     stored: Tensor | None = None
@@ -40,30 +40,28 @@ class FeatureSource:
     def __len__(self) -> int:
         return len(self.images)
 
-    def batch(self, indices: Tensor, mirrored: Tensor | None = None) -> Tensor:
-        """Return features ``[B, C, h, w]`` (or ``[B, F]``) of the chosen images and views."""
-        if mirrored is None:
-            mirrored = torch.zeros(len(indices), dtype=torch.bool)
+    def batch(self, indices: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """Return features ``[B, C, h, w]`` (or ``[B, F]``) of images in the chosen views, by default as they are."""
+        chosen = torch.zeros_like(indices) if chosen is None else chosen.long()
         if self.stored is None:
-            return self.compute(indices, mirrored)
-        rows = self.stored[mirrored.long(), indices].to(self.device)
+            return self.compute(indices, chosen)
+        rows = self.stored[chosen, indices].to(self.device)
         return rows.permute(0, 3, 1, 2) if rows.ndim == 4 else rows
 
     def blocks(self, size: int) -> Iterable[tuple[int, Tensor, Tensor]]:
         """Yield every view in blocks: the view, the image indices and their freshly computed features."""
-        for view in range(self.views):
+        for view in range(self.views.count):
             for indices in torch.arange(len(self)).split(size):
-                yield view, indices, self.compute(indices, torch.full_like(indices, view, dtype=torch.bool))
+                yield view, indices, self.compute(indices, torch.full_like(indices, view))
 
 
 def features_of(
-    frozen: nn.Module, images: ImageSet, *, views: int = 1, precision: str = "fp32", device: torch.device = CPU
+    frozen: nn.Module, images: ImageSet, *, views: Views = PLAIN, precision: str = "fp32", device: torch.device = CPU
 ) -> FeatureSource:
     """Return the source that runs ``frozen`` on pixels, in ``bf16`` or ``fp32``, for each batch."""
 
-    def compute(indices: Tensor, mirrored: Tensor) -> Tensor:
-        pixels = images.pixels(indices)
-        pixels = torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
+    def compute(indices: Tensor, chosen: Tensor) -> Tensor:
+        pixels = views.apply(images.pixels(indices), indices, chosen)
         pixels = pixels.to(device).contiguous(memory_format=torch.channels_last)
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             features = frozen(pixels)
@@ -85,9 +83,10 @@ def keep_features(
     if cache_dir is None:
         return live
     sample = _rows(live.batch(torch.arange(1)))
-    shape = (live.views, len(live), *sample.shape[1:])
+    shape = (live.views.count, len(live), *sample.shape[1:])
     size = int(np.prod(shape)) * sample.element_size()
-    key = content_key(identity, live.images.sha256, str(sample.dtype), list(shape), torch.__version__, live.device.type)
+    where = [torch.__version__, live.device.type]
+    key = content_key(identity, live.images.sha256, asdict(live.views), str(sample.dtype), list(shape), where)
     path = cache_dir / f"{key}.npy"
     if path.exists() and _intact(path, shape, sample.dtype):
         return replace(live, stored=_map(path))

@@ -142,8 +142,8 @@ def train_step(
     ``place`` is (phase, epoch, step): with the seed it fixes every random draw.
     """
     draw = generator_for(config.seed, *place, "augment")
-    mirrored = torch.rand(len(chosen), generator=draw) < 0.5 if source.views > 1 else None
-    features, targets = source.batch(chosen, mirrored), labels[chosen.to(labels.device)]
+    views = source.views.draw(len(chosen), draw)
+    features, targets = source.batch(chosen, views), labels[chosen.to(labels.device)]
     other, share = targets, 1.0
     if config.mixup > 0:
         # torch's Beta distribution cannot draw from a generator of its own; numpy's can.

@@ -18,6 +18,7 @@ from resnet_spiking.config import RunConfig, content_key
 from resnet_spiking.data.datasets import load_dataset
 from resnet_spiking.data.feature_cache import FeatureSource, features_of, keep_features
 from resnet_spiking.data.images import Dataset
+from resnet_spiking.data.views import PLAIN, Views
 from resnet_spiking.errors import UserError
 from resnet_spiking.network.build import Trunk, build_default, build_spiking, build_trunk, check_head, state_sha256
 from resnet_spiking.network.classifier import Decoder
@@ -171,7 +172,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _sources(config: RunConfig, trunk: Trunk, data: Dataset, env: Environment) -> tuple[FeatureSource, FeatureSource]:
-    def opened(split: str, views: int, precision: str) -> FeatureSource:
+    def opened(split: str, views: Views, precision: str) -> FeatureSource:
         images = data.train if split == "train" else data.test
         live = features_of(trunk.backbone, images, views=views, precision=precision, device=env.device)
         if config.freeze_depth == 0:
@@ -181,7 +182,7 @@ def _sources(config: RunConfig, trunk: Trunk, data: Dataset, env: Environment) -
         return _keep(live, identity, split, env)
 
     # Reported accuracy is fp32 from pixels to logits, whatever training computes in.
-    return opened("train", 2 if data.flip else 1, config.precision), opened("test", 1, "fp32")
+    return opened("train", Views(data.flip, config.shifts), config.precision), opened("test", PLAIN, "fp32")
 
 
 def _keep(live: FeatureSource, identity: object, label: str, env: Environment) -> FeatureSource:
@@ -295,9 +296,9 @@ def _pooled(
     def opened(source: FeatureSource, label: str, precision: str) -> FeatureSource:
         decoder = Decoder(default.stages, nn.Identity(), precision).eval()
 
-        def compute(indices: Tensor, mirrored: Tensor) -> Tensor:
+        def compute(indices: Tensor, chosen: Tensor) -> Tensor:
             with torch.no_grad():
-                return decoder.pool(source.batch(indices, mirrored))
+                return decoder.pool(source.batch(indices, chosen))
 
         live = FeatureSource(source.images, source.views, source.device, compute)
         identity = ["pooled", trunk.identity.sha256, state_sha256(default.stages), config.image_size, precision]

@@ -71,7 +71,7 @@ def verify_run(
         raise UserError(f"{run} was trained on {result['num_classes']} classes, this data has {len(data.classes)}")
     for part in (backbone, decoder):
         part.to(device).to(memory_format=torch.channels_last)
-    source = features_of(backbone, data.test, views=1, precision="fp32", device=device)
+    source = features_of(backbone, data.test, precision="fp32", device=device)
     found = score(decoder, source, config.seed, progress)
     recorded = result["test"]
     differing = sum(a != b for a, b in zip(found.predictions, result["predictions"], strict=False))

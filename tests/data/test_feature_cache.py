@@ -9,6 +9,7 @@ from torch import nn
 from resnet_spiking.data import feature_cache
 from resnet_spiking.data.feature_cache import FeatureSource, features_of, keep_features
 from resnet_spiking.data.images import Dataset
+from resnet_spiking.data.views import Views
 
 CPU = torch.device("cpu")
 
@@ -28,7 +29,7 @@ class Frozen(nn.Module):
 def keep(
     frozen: Frozen, shapes: Dataset, folder: Path | None, precision: str = "fp32", lines: list[str] | None = None
 ) -> FeatureSource:
-    live = features_of(frozen, shapes.train, views=2, precision=precision, device=CPU)
+    live = features_of(frozen, shapes.train, views=Views(flip=True), precision=precision, device=CPU)
     report = (lines if lines is not None else []).append
     return keep_features(live, identity="a", cache_dir=folder, report=report, progress=lambda *_: None, label="train")
 

@@ -1,0 +1,62 @@
+"""The views of an image that training sees: itself, its mirror image, small shifts of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from resnet_spiking.data.augment import shift
+from resnet_spiking.training.randomness import generator_for
+
+
+@dataclass(frozen=True)
+class Views:
+    """A fixed, countable augmentation, so that frozen features of every view can be kept.
+
+    View 0 is the image as it is. With ``flip`` every odd view is a mirror image. Each of
+    ``shifts`` moves the image by up to an eighth of its side in both directions, reflecting at
+    the border; how far depends on the image's index and the shift's number alone.
+    """
+
+    flip: bool = False
+    shifts: int = 0
+
+    @property
+    def count(self) -> int:
+        return (1 + self.flip) * (1 + self.shifts)
+
+    def draw(self, size: int, generator: torch.Generator) -> Tensor:
+        """Return a random view for each of ``size`` images, ``int64 [size]``."""
+        mirrored = torch.rand(size, generator=generator) < 0.5 if self.flip else torch.zeros(size, dtype=torch.bool)
+        if not self.shifts:
+            return mirrored.long()
+        return torch.randint(0, 1 + self.shifts, (size,), generator=generator) * (1 + self.flip) + mirrored
+
+    def apply(self, pixels: Tensor, indices: Tensor, chosen: Tensor) -> Tensor:
+        """Return the ``chosen [B]`` views of ``pixels [B, C, H, W]``, which stand at ``indices [B]`` in their set."""
+        number, mirrored = chosen // (1 + self.flip), chosen % (1 + self.flip) > 0
+        if number.any():
+            reach = min(pixels.shape[-2:]) // 8
+            offsets = torch.full((2, len(pixels)), reach)
+            for of in number.unique().tolist():
+                if of:
+                    members = number == of
+                    offsets[:, members] = _offsets(of, reach, int(indices.max()) + 1)[:, indices[members]]
+            pixels = shift(pixels, reach, offsets[0], offsets[1])
+        return torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
+
+
+PLAIN = Views()
+
+
+@lru_cache(maxsize=64)
+def _offsets(number: int, reach: int, count: int) -> Tensor:
+    """Return the offsets ``[2, at least count]`` of shift ``number``; a longer table begins like a shorter one."""
+    blocks = [
+        torch.randint(0, 2 * reach + 1, (2, 4096), generator=generator_for(0, "shift", number, block))
+        for block in range(-(-count // 4096))
+    ]
+    return torch.cat(blocks, 1)
