@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from neurons.bounded import bounded
 from neurons.parameters import MODES, Mode, NeuronParameters, check_word
-from neurons.surrogate import Surrogate, make_surrogate
+from neurons.surrogate import Surrogate
 from neurons.unroll import State
 
 SMALLEST_THRESHOLD = 1e-6
@@ -111,7 +111,7 @@ class Neuron(nn.Module, ABC):
 
     def surrogate(self) -> Surrogate:
         """The surrogate in force: an override's, or the configuration's."""
-        return self.override or make_surrogate(self.config.surrogate, self.config.slope)
+        return self.override or Surrogate(self.config.surrogate, self.config.slope)
 
     def describe(self, device: torch.device | str = "cpu") -> dict[str, Any]:
         """Name, mode, equation, library, version, backend and values in force: what a result records of its neuron."""

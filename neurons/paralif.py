@@ -13,7 +13,7 @@ from neurons.kernels.dispatch import backend_for, backend_of
 from neurons.names import PARALIF_MODES
 from neurons.parameters import DEFAULTS, Mode, NeuronParameters, check_word
 from neurons.spike_functions import bernoulli, gumbel, squash, uniform_steps
-from neurons.surrogate import Surrogate, make_surrogate, spike
+from neurons.surrogate import Surrogate, spike
 from neurons.unroll import State
 
 _SQUASHING = {
@@ -116,7 +116,7 @@ class ParaLIF(Neuron):
 
     def surrogate(self) -> Surrogate:
         values = self.effective_parameters()
-        return self.override or make_surrogate(values["surrogate"], values["slope"])
+        return self.override or Surrogate(values["surrogate"], values["slope"])
 
     def backend(self, device: torch.device | str = "cpu") -> str:
         return backend_of(torch.device(device))

@@ -14,7 +14,6 @@ g(x) instead (Neftci, Mostafa, Zenke, IEEE Signal Processing Magazine 36(6), 201
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +32,6 @@ class Surrogate(NamedTuple):
     slope: float
 
 
-@functools.cache  # called at every forward
 def make_surrogate(name: str, slope: float) -> Surrogate:
     """A checked `Surrogate`.
 

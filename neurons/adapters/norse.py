@@ -17,7 +17,7 @@ from torch import Tensor
 
 from neurons.base import SMALLEST_THRESHOLD, Neuron
 from neurons.parameters import DEFAULTS, SYNAPSE_DECAY, Mode, NeuronParameters
-from neurons.surrogate import Surrogate, make_surrogate, spike
+from neurons.surrogate import Surrogate, spike
 from neurons.unroll import State, unroll
 
 NATIVE_STEP = 0.001
@@ -67,7 +67,7 @@ class _Norse(Neuron):
 
     def surrogate(self) -> Surrogate:
         values = self.effective_parameters()
-        return self.override or make_surrogate(values["surrogate"], values["slope"])
+        return self.override or Surrogate(values["surrogate"], values["slope"])
 
     def _rates(self, current: Tensor) -> tuple[Tensor, float, Tensor]:
         """tau_mem_inv, dt, and the current in norse's units."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neurons.base import SMALLEST_THRESHOLD, Neuron
 from neurons.parameters import DEFAULTS, Mode, NeuronParameters
-from neurons.surrogate import derivative, make_surrogate, spike
+from neurons.surrogate import Surrogate, derivative, spike
 from neurons.unroll import State
 
 SMALLEST_ALPHA = 1e-6
@@ -101,7 +101,7 @@ class SinabsLIF(Neuron):
         beta = self._value("beta", values["beta"], current, 0, 1)
         alpha = None if values["alpha"] is None else self._value("alpha", values["alpha"], current, SMALLEST_ALPHA, 1)
         threshold = self._value("threshold", values["threshold"], current, SMALLEST_THRESHOLD, math.inf)
-        ours = self.override or make_surrogate(self.config.surrogate, self.config.slope)
+        ours = self.override or Surrogate(self.config.surrogate, self.config.slope)
         as_shipped = self.override is None and values["surrogate"] == "single_exponential"
 
         def surrogate(u: Tensor, threshold: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from neurons.base import SMALLEST_THRESHOLD, Neuron
 from neurons.parameters import DEFAULTS, SYNAPSE_DECAY, Mode, NeuronParameters
-from neurons.surrogate import Surrogate, make_surrogate, spike
+from neurons.surrogate import Surrogate, spike
 from neurons.unroll import State, unroll
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class _SnnTorch(Neuron):
                 self._learn(field, self.effective_parameters()[field])
 
     def surrogate(self) -> Surrogate:
-        return self.override or make_surrogate(self.config.surrogate, self.config.slope)
+        return self.override or Surrogate(self.config.surrogate, self.config.slope)
 
     def effective_parameters(self) -> dict[str, Any]:
         values = self.config.to_dict()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neurons.base import Neuron
 from neurons.parameters import DEFAULTS, Mode, NeuronParameters
-from neurons.surrogate import Surrogate, given_spikes, make_surrogate, spike
+from neurons.surrogate import Surrogate, given_spikes, spike
 from neurons.unroll import State
 
 _NATIVE_SURROGATE = Surrogate("sigmoid", 4.0)
@@ -75,7 +75,7 @@ class SpikingJellyLIF(Neuron):
 
     def surrogate(self) -> Surrogate:
         values = self.effective_parameters()
-        return self.override or make_surrogate(values["surrogate"], values["slope"])
+        return self.override or Surrogate(values["surrogate"], values["slope"])
 
     def equation(self) -> str:
         values = self.effective_parameters()
