@@ -43,7 +43,7 @@ def test_neurons(benchmark: BenchmarkFixture, name: str, shape: tuple[int, ...],
     torch.manual_seed(0)
     benchmark.group = f"{phase}, T={shape[0]}, B={shape[1]}, N={shape[2]}, {device}"
     benchmark.name = name
-    current = torch.rand(shape, device=device).requires_grad_(phase != "forward")
+    current = (0.1 + 0.7 * torch.randn(shape, device=device)).requires_grad_(phase != "forward")
     weights = torch.rand(shape, device=device)
     run = five_copies if name == "five copies" else CONTENDERS[name]
 
@@ -66,7 +66,7 @@ def test_neurons(benchmark: BenchmarkFixture, name: str, shape: tuple[int, ...],
         # In float32 a potential may end on either side of the threshold; none of the contenders rounds alike.
         expected = CONTENDERS[FIRES_LIKE[name]](current.detach())
         assert (spikes != expected).float().mean() < 0.005
-        assert 0.01 < expected.mean() < 0.99
+        assert 0.1 < expected.mean() < 0.9
     if phase != "forward" and name != "five copies":
         assert current.grad is not None
         assert current.grad.abs().sum() > 0

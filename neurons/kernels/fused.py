@@ -15,7 +15,6 @@ from neurons.kernels.codes import NONE, RESET_CODES, STE, SURROGATE_CODES
 from neurons.surrogate import Surrogate
 from neurons.unroll import State
 
-_ROWS = torch.contiguous_format
 Array = npt.NDArray[Any]
 
 
@@ -39,18 +38,15 @@ class _Fused(torch.autograd.Function):
         detach: bool,
         surrogate: int,
         slope: float,
-    ) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         from neurons.kernels import numba_cpu
         from neurons.kernels.columns import over_columns
 
         steps, columns = current.shape[0], v0.numel()
         x, row = _rows(current)
-        wanted = any(ctx.needs_input_grad)
         v0, i0 = v0.contiguous(), None if i0 is None else i0.contiguous()
-        # dL/dbeta reads the membrane, dL/dalpha the synapse; the rest of backward needs the membrane only to fire.
-        membrane = torch.empty_like(current, memory_format=_ROWS) if wanted or not fires else None
-        currents = torch.empty_like(current, memory_format=_ROWS) if ctx.needs_input_grad[4] else None
-        spikes = torch.empty_like(current, memory_format=_ROWS) if fires else None
+        output = torch.empty_like(current, memory_format=torch.contiguous_format)
+        rows, no_rows = np.reshape(output.numpy(), (steps, columns)), _no_rows(current.dtype)
         v_last, i_last = torch.empty_like(v0), None if i0 is None else torch.empty_like(i0)
         nothing = _nothing(current.dtype)
         inputs = (
@@ -64,19 +60,19 @@ class _Fused(torch.autograd.Function):
             i0 is not None,
             fires,
             reset,
-            _table(spikes, columns, nothing),
-            _table(membrane, columns, nothing),
-            _table(currents, columns, nothing),
+            rows if fires else no_rows,
+            no_rows if fires else rows,
+            no_rows,
             _flat(v_last),
             nothing if i_last is None else _flat(i_last),
             steps,
         )
-        over_columns(lambda start, stop: numba_cpu.forward(*inputs, start, stop), steps, columns, numba_cpu.BLOCK)
-        if wanted:
-            ctx.save_for_backward(membrane, currents, v0, i0, beta, alpha, threshold)
+        over_columns(lambda start, stop: numba_cpu.forward(*inputs, start, stop, 0), steps, columns, numba_cpu.BLOCK)
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(current, v0, i0, beta, alpha, threshold)
             ctx.constants = (fires, reset, detach, surrogate, slope)
         ctx.set_materialize_grads(False)
-        return spikes if fires else membrane, v_last, i_last
+        return output, v_last, i_last
 
     @staticmethod
     @once_differentiable
@@ -84,12 +80,12 @@ class _Fused(torch.autograd.Function):
         from neurons.kernels import numba_cpu
         from neurons.kernels.columns import over_columns
 
-        membrane, currents, v0, i0, beta, alpha, threshold = ctx.saved_tensors
+        current, v0, i0, beta, alpha, threshold = ctx.saved_tensors
         fires, reset, detach, surrogate, slope = ctx.constants
-        steps, columns = membrane.shape[0], v0.numel()
+        steps, columns = current.shape[0], v0.numel()
         nothing = _nothing(v0.dtype)
-        incoming, row = _rows(membrane.new_zeros(()).expand(membrane.shape) if grads[0] is None else grads[0])
-        grad_x = torch.empty_like(membrane)
+        incoming, row = _rows(current.new_zeros(()).expand(current.shape) if grads[0] is None else grads[0])
+        grad_x = torch.empty_like(current, memory_format=torch.contiguous_format)
         grad_v0 = grad_i0 = None
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
             grad_v0, grad_i0 = torch.empty_like(v0), None if i0 is None else torch.empty_like(v0)
@@ -98,20 +94,19 @@ class _Fused(torch.autograd.Function):
             incoming,
             row,
             *(np.zeros(columns, nothing.dtype) if grad is None else _flat(grad.contiguous()) for grad in grads[1:]),
-            _table(membrane, columns, nothing),
-            _table(currents, columns, nothing),
+            *_rows(current),
             _flat(v0),
             nothing if i0 is None else _flat(i0),
-            _per_neuron(beta, membrane),
-            nothing if alpha is None else _per_neuron(alpha, membrane),
-            _per_neuron(threshold, membrane),
+            _per_neuron(beta, current),
+            nothing if alpha is None else _per_neuron(alpha, current),
+            _per_neuron(threshold, current),
             i0 is not None,
             fires,
             reset,
             detach,
             surrogate,
             slope,
-            _table(grad_x, columns, nothing),
+            np.reshape(grad_x.numpy(), (steps, columns)),
             *(nothing if array is None else _flat(array) for array in (grad_v0, grad_i0, *per_column)),
             steps,
         )
@@ -173,16 +168,14 @@ def _flat(tensor: Tensor) -> Array:
     return np.reshape(tensor.detach().numpy(), -1)
 
 
-def _table(tensor: Tensor | None, columns: int, nothing: Array) -> Array:
-    """A contiguous tensor's memory as [T, columns]; no rows for None."""
-    return (
-        np.reshape(nothing, (0, columns)) if tensor is None else np.reshape(tensor.numpy(), (tensor.shape[0], columns))
-    )
-
-
 @functools.cache
 def _nothing(dtype: torch.dtype) -> Array:
     return torch.empty(0, dtype=dtype).numpy()
+
+
+@functools.cache
+def _no_rows(dtype: torch.dtype) -> Array:
+    return torch.empty(0, 0, dtype=dtype).numpy()
 
 
 def _per_neuron(value: Tensor, sequence: Tensor) -> Array:

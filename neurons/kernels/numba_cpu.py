@@ -1,9 +1,11 @@
 """The shared equation for all T steps as two compiled loops, forward and backward, on the CPU.
 
 Both walk through time for a block of columns (a column is one neuron of one sample) whose state fits the first-level
-cache, so that each [T, B*N] tensor goes through memory once: forward reads x and writes s and u, backward reads the
-gradient and u and writes the gradient of x. Branches stand outside the innermost loops, which the compiler vectorises.
-Products and sums are not contracted or reordered: spikes are those of `neurons.kernels.plain`, bit for bit.
+cache, so that each [T, B*N] tensor goes through memory once: forward reads x and writes s; backward reads x and the
+gradient and writes the gradient of x. It computes the membrane of its block again, in cache, which takes less time
+than writing it in forward and reading it back, and needs no memory in between.
+Branches stand outside the innermost loops, which the compiler vectorises. Products and sums are not contracted or
+reordered: spikes are those of `neurons.kernels.plain`, bit for bit.
 
 The kernels release the interpreter lock and are called from threads over ranges of columns. numba's own parallel loops
 are not used: its portable threading layer aborts the process when two Python threads enter it at once.
@@ -20,6 +22,9 @@ from neurons.kernels.codes import ATAN, FAST_SIGMOID, RECTANGLE, SIGMOID, SUBTRA
 
 BLOCK = 1024
 """Columns per block: the four float32 rows that every step touches take 16 KiB."""
+
+RECOMPUTED = 1 << 17
+"""Elements of membrane that backward keeps at a time: 512 KiB of float32, within a second-level cache."""
 
 
 def _compiled(function: Callable[..., None]) -> Callable[..., None]:
@@ -66,8 +71,9 @@ def forward(
     steps: int,
     start: int,
     stop: int,
+    origin: int,
 ) -> None:
-    """Columns [start, stop) of M, all steps.
+    """Columns [start, stop) of M, all steps. What is written has column m at place m - origin.
 
     Args:
         x: [T * M] flat, or [M] with row = 0 for a current that is the same at every step.
@@ -75,18 +81,19 @@ def forward(
         v0, i0: [M] state before the first step (i0 unread without a synapse).
         beta, alpha, threshold: [P] with P = 1 or the number of neurons; column m has entry m % P.
         fires: False for the membrane alone: no spikes are written, nothing resets.
-        spikes: [T, M], written if `fires`. membrane: [T, M] before the reset, written if it has T rows.
-        currents: [T, M] the synapse, written if it has T rows. v_last, i_last: [M], written.
+        spikes: [T, M], written if `fires` and it has T rows. membrane: [T, M] before the reset, likewise.
+        currents: [T, M] the synapse, likewise. v_last, i_last: [M], written unless empty.
     """
     # One array for all rows of scratch: the compiler needs no check at run time that they do not overlap, and
     # vectorises only loops with few such checks.
-    scratch = np.empty((6, BLOCK), v0.dtype)
-    v, i, b, a, th, unkept = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], scratch[5]
-    keep_membrane = membrane.shape[0] == steps
+    scratch = np.empty((7, BLOCK), v0.dtype)
+    v, i, b, a, th, no_u, no_s = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], scratch[5], scratch[6]
+    keep_spikes, keep_membrane = spikes.shape[0] == steps, membrane.shape[0] == steps
     keep_currents = currents.shape[0] == steps
     zero, one = v0.dtype.type(0), v0.dtype.type(1)
     for low in range(start, stop, BLOCK):
         width = min(BLOCK, stop - low)
+        place = low - origin
         _spread(beta, low, width, b)
         _spread(threshold, low, width, th)
         for j in range(width):
@@ -97,13 +104,13 @@ def forward(
                 i[j] = i0[low + j]
         for t in range(steps):
             now = x[t * row + low : t * row + low + width]
-            u = membrane[t, low : low + width] if keep_membrane else unkept[:width]
+            u = membrane[t, place : place + width] if keep_membrane else no_u[:width]
             if synapse:
                 for j in range(width):
                     i[j] = a[j] * i[j] + now[j]
                 now = i[:width]
                 if keep_currents:
-                    kept = currents[t, low : low + width]
+                    kept = currents[t, place : place + width]
                     for j in range(width):
                         kept[j] = i[j]
             if not fires:
@@ -111,7 +118,7 @@ def forward(
                     v[j] = b[j] * v[j] + now[j]
                     u[j] = v[j]
                 continue
-            s = spikes[t, low : low + width]
+            s = spikes[t, place : place + width] if keep_spikes else no_s[:width]
             if reset == ZERO:
                 for j in range(width):
                     after = b[j] * v[j] + now[j]
@@ -130,11 +137,12 @@ def forward(
                     u[j] = after
                     s[j] = one if after > th[j] else zero
                     v[j] = after
-        for j in range(width):
-            v_last[low + j] = v[j]
-        if synapse:
+        if v_last.shape[0] > 0:
             for j in range(width):
-                i_last[low + j] = i[j]
+                v_last[place + j] = v[j]
+        if i_last.shape[0] > 0:
+            for j in range(width):
+                i_last[place + j] = i[j]
 
 
 @_compiled
@@ -143,8 +151,8 @@ def backward(
     row: int,
     grad_v: np.ndarray,
     grad_i: np.ndarray,
-    membrane: np.ndarray,
-    currents: np.ndarray,
+    x: np.ndarray,
+    x_row: int,
     v0: np.ndarray,
     i0: np.ndarray,
     beta: np.ndarray,
@@ -176,7 +184,7 @@ def backward(
     Args:
         grad: dL/ds, or dL/du without `fires`; flat, with `row` elements from step to step (0: the same at every step).
         grad_v, grad_i: [M] gradient of the state after the last step.
-        membrane, currents: as `forward` kept them; `currents` has T rows exactly if the gradient of alpha is wanted.
+        x, x_row: forward's x and row.
         grad_v0, grad_i0, grad_beta, grad_alpha, grad_threshold: [M] each, one entry per column, written if not empty
             (grad_i0 along with grad_v0).
         The other arguments are those of `forward`.
@@ -189,8 +197,18 @@ def backward(
     learn_alpha, learn_state = grad_alpha.shape[0] > 0, grad_v0.shape[0] > 0
     zero, one, k = kind(0), kind(1), kind(slope)
     half_k, pi_k = kind(slope / 2), kind(np.pi / 2 * slope)
-    for low in range(start, stop, BLOCK):
-        width = min(BLOCK, stop - low)
+    block = min(BLOCK, max(64, RECOMPUTED // steps))
+    again = fires or learn_beta or learn_alpha
+    membrane = np.empty((steps if again else 0, block), v0.dtype)
+    currents = np.empty((steps if learn_alpha else 0, block), v0.dtype)
+    none, no_rows = np.empty(0, v0.dtype), np.empty((0, 0), v0.dtype)
+    for low in range(start, stop, block):
+        width = min(block, stop - low)
+        if again:
+            forward(
+                x, x_row, v0, i0, beta, alpha, threshold, synapse, fires, reset,
+                no_rows, membrane, currents, none, none, steps, low, low + width, low,
+            )  # fmt: skip
         _spread(beta, low, width, b)
         _spread(threshold, low, width, th)
         for j in range(width):
@@ -207,7 +225,7 @@ def backward(
             incoming = grad[t * row + low : t * row + low + width]
             out = grad_x[t, low : low + width]
             if fires:
-                u = membrane[t, low : low + width]
+                u = membrane[t, :width]
                 if surrogate == ATAN:
                     for j in range(width):
                         y = pi_k * (u[j] - th[j])
@@ -261,7 +279,7 @@ def backward(
                     for j in range(width):
                         to_beta[j] += gu[j] * v0[low + j]
                 else:
-                    before = membrane[t - 1, low : low + width]
+                    before = membrane[t - 1, :width]
                     for j in range(width):
                         v = before[j]
                         if fires and v > th[j]:
@@ -284,7 +302,7 @@ def backward(
                     for j in range(width):
                         to_alpha[j] += gi[j] * i0[low + j]
                 else:
-                    kept = currents[t - 1, low : low + width]
+                    kept = currents[t - 1, :width]
                     for j in range(width):
                         to_alpha[j] += gi[j] * kept[j]
             for j in range(width):
