@@ -46,7 +46,6 @@ class _Fused(torch.autograd.Function):
         x, row = _rows(current)
         v0, i0 = v0.contiguous(), None if i0 is None else i0.contiguous()
         output = torch.empty_like(current, memory_format=torch.contiguous_format)
-        rows, no_rows = np.reshape(output.numpy(), (steps, columns)), _no_rows(current.dtype)
         v_last, i_last = torch.empty_like(v0), None if i0 is None else torch.empty_like(i0)
         nothing = _nothing(current.dtype)
         inputs = (
@@ -60,9 +59,9 @@ class _Fused(torch.autograd.Function):
             i0 is not None,
             fires,
             reset,
-            rows if fires else no_rows,
-            no_rows if fires else rows,
-            no_rows,
+            fires,
+            np.reshape(output.numpy(), (steps, columns)),
+            _no_rows(current.dtype),
             _flat(v_last),
             nothing if i_last is None else _flat(i_last),
             steps,

@@ -63,8 +63,8 @@ def forward(
     synapse: bool,
     fires: bool,
     reset: int,
-    spikes: np.ndarray,
-    membrane: np.ndarray,
+    as_spikes: bool,
+    out: np.ndarray,
     currents: np.ndarray,
     v_last: np.ndarray,
     i_last: np.ndarray,
@@ -80,15 +80,14 @@ def forward(
         row: elements from one step of x to the next, M or 0.
         v0, i0: [M] state before the first step (i0 unread without a synapse).
         beta, alpha, threshold: [P] with P = 1 or the number of neurons; column m has entry m % P.
-        fires: False for the membrane alone: no spikes are written, nothing resets.
-        spikes: [T, M], written if `fires` and it has T rows. membrane: [T, M] before the reset, likewise.
-        currents: [T, M] the synapse, likewise. v_last, i_last: [M], written unless empty.
+        fires: False for the membrane alone: nothing resets.
+        out: [T, M], written: the spikes if `as_spikes`, else the membrane before the reset.
+        currents: [T, M] the synapse, written if it has T rows. v_last, i_last: [M], written unless empty.
     """
     # One array for all rows of scratch: the compiler needs no check at run time that they do not overlap, and
     # vectorises only loops with few such checks.
-    scratch = np.empty((7, BLOCK), v0.dtype)
-    v, i, b, a, th, no_u, no_s = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], scratch[5], scratch[6]
-    keep_spikes, keep_membrane = spikes.shape[0] == steps, membrane.shape[0] == steps
+    scratch = np.empty((5, BLOCK), v0.dtype)
+    v, i, b, a, th = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
     keep_currents = currents.shape[0] == steps
     zero, one = v0.dtype.type(0), v0.dtype.type(1)
     for low in range(start, stop, BLOCK):
@@ -104,7 +103,7 @@ def forward(
                 i[j] = i0[low + j]
         for t in range(steps):
             now = x[t * row + low : t * row + low + width]
-            u = membrane[t, place : place + width] if keep_membrane else no_u[:width]
+            u = out[t, place : place + width]
             if synapse:
                 for j in range(width):
                     i[j] = a[j] * i[j] + now[j]
@@ -118,25 +117,23 @@ def forward(
                     v[j] = b[j] * v[j] + now[j]
                     u[j] = v[j]
                 continue
-            s = spikes[t, place : place + width] if keep_spikes else no_s[:width]
             if reset == ZERO:
                 for j in range(width):
                     after = b[j] * v[j] + now[j]
                     u[j] = after
-                    s[j] = one if after > th[j] else zero
                     v[j] = zero if after > th[j] else after
             elif reset == SUBTRACT:
                 for j in range(width):
                     after = b[j] * v[j] + now[j]
                     u[j] = after
-                    s[j] = one if after > th[j] else zero
                     v[j] = after - th[j] if after > th[j] else after
             else:
                 for j in range(width):
-                    after = b[j] * v[j] + now[j]
-                    u[j] = after
-                    s[j] = one if after > th[j] else zero
-                    v[j] = after
+                    v[j] = b[j] * v[j] + now[j]
+                    u[j] = v[j]
+            if as_spikes:  # while the row is in the first-level cache
+                for j in range(width):
+                    u[j] = one if u[j] > th[j] else zero
         if v_last.shape[0] > 0:
             for j in range(width):
                 v_last[place + j] = v[j]
@@ -201,13 +198,13 @@ def backward(
     again = fires or learn_beta or learn_alpha
     membrane = np.empty((steps if again else 0, block), v0.dtype)
     currents = np.empty((steps if learn_alpha else 0, block), v0.dtype)
-    none, no_rows = np.empty(0, v0.dtype), np.empty((0, 0), v0.dtype)
+    none = np.empty(0, v0.dtype)
     for low in range(start, stop, block):
         width = min(block, stop - low)
         if again:
             forward(
                 x, x_row, v0, i0, beta, alpha, threshold, synapse, fires, reset,
-                no_rows, membrane, currents, none, none, steps, low, low + width, low,
+                False, membrane, currents, none, none, steps, low, low + width, low,
             )  # fmt: skip
         _spread(beta, low, width, b)
         _spread(threshold, low, width, th)
