@@ -4,31 +4,73 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from neurons.surrogate import Surrogate
+    from neurons.unroll import State
+
+
+class Backend(Protocol):
+    """What `neurons.kernels.plain` defines."""
+
+    def lif(
+        self,
+        current: Tensor,
+        state: State,
+        *,
+        beta: Tensor,
+        alpha: Tensor | None,
+        threshold: Tensor,
+        reset: str,
+        detach_reset: bool,
+        surrogate: Surrogate,
+    ) -> tuple[Tensor, State]: ...
+
+    def integrate(
+        self, current: Tensor, state: State, *, beta: Tensor, alpha: Tensor | None
+    ) -> tuple[Tensor, State]: ...
+
 
 def backend_of(device: torch.device) -> str:
-    """The name of the backend that runs `lif` and ParaLIF on `device`."""
-    return "numba" if device.type == "cpu" and _has_numba() else "torch"
+    """The name of the backend that runs `lif` and ParaLIF on `device`: "numba", "triton" or "torch"."""
+    if device.type == "cpu" and _has("numba"):
+        return "numba"
+    return "triton" if device.type == "cuda" and _has("triton") else "torch"
 
 
-def backend_for(current: Tensor) -> ModuleType:
-    """The module with `lif` and `integrate` for this tensor.
+def backend_for(current: Tensor) -> Backend:
+    """The backend for this tensor, one autograd node for all T.
 
-    While torch traces (`torch.compile`, `torch.export`) that is plain torch, which a tracer can look into.
+    While torch traces (`torch.compile`, `torch.export`) it is plain torch step by step, which a tracer can look into.
     """
-    if not torch.compiler.is_compiling() and backend_of(current.device) == "numba":
-        from neurons.kernels import fused
+    if torch.compiler.is_compiling():
+        from neurons.kernels import plain
 
-        return fused
-    from neurons.kernels import plain
-
-    return plain
+        return plain
+    return _backend(backend_of(current.device))
 
 
 @functools.cache
-def _has_numba() -> bool:
-    return importlib.util.find_spec("numba") is not None
+def _backend(name: str) -> Backend:
+    from neurons.kernels.node import OneNode
+
+    if name == "numba":
+        from neurons.kernels import fused
+
+        return fused
+    if name == "triton":
+        from neurons.kernels import triton_steps
+
+        return OneNode(triton_steps)
+    from neurons.kernels import torch_steps
+
+    return OneNode(torch_steps)
+
+
+@functools.cache
+def _has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None

@@ -1,0 +1,245 @@
+# mypy: allow-untyped-defs
+"""The steps forward and backward as two Triton kernels: a thread per column walks through time with its state in
+registers, so that each [T, B*N] tensor goes through memory once.
+
+Multiplications and additions are not fused, so that spikes are those of the other backends. With TRITON_INTERPRET=1
+the kernels run on the CPU, which is how they are tested where there is no GPU.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from neurons.kernels import codes
+from neurons.kernels.node import Terms, Wanted
+
+BLOCK = 128
+_ZERO, _SUBTRACT = tl.constexpr(codes.ZERO), tl.constexpr(codes.SUBTRACT)
+_ATAN, _FAST_SIGMOID = tl.constexpr(codes.ATAN), tl.constexpr(codes.FAST_SIGMOID)
+_SIGMOID, _TRIANGLE = tl.constexpr(codes.SIGMOID), tl.constexpr(codes.TRIANGLE)
+_RECTANGLE, _HALF_PI = tl.constexpr(codes.RECTANGLE), tl.constexpr(1.5707963267948966)
+
+
+@triton.jit
+def _forward(
+    x, x_row, v0, i0, beta, alpha, threshold, out, membrane, currents, v_last, i_last, columns, steps,
+    beta_count, alpha_count, threshold_count,
+    SYNAPSE: tl.constexpr, FIRES: tl.constexpr, RESET: tl.constexpr,
+    KEEP_MEMBRANE: tl.constexpr, KEEP_CURRENTS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = m < columns
+    b = tl.load(beta + m % beta_count, inside)
+    th = tl.load(threshold + m % threshold_count, inside)
+    v = tl.load(v0 + m, inside)
+    if SYNAPSE:
+        a = tl.load(alpha + m % alpha_count, inside)
+        i = tl.load(i0 + m, inside)
+    at, x_at = m, m
+    for _ in range(steps):
+        now = tl.load(x + x_at, inside)
+        if SYNAPSE:
+            i = a * i + now
+            now = i
+            if KEEP_CURRENTS:
+                tl.store(currents + at, i, inside)
+        u = b * v + now
+        v = u
+        if FIRES:
+            fired = u > th
+            tl.store(out + at, fired.to(u.dtype), inside)
+            if KEEP_MEMBRANE:
+                tl.store(membrane + at, u, inside)
+            if RESET == _ZERO:
+                v = tl.where(fired, 0.0, u).to(u.dtype)
+            elif RESET == _SUBTRACT:
+                v = tl.where(fired, u - th, u)
+        else:
+            tl.store(out + at, u, inside)
+        at += columns
+        x_at += x_row
+    tl.store(v_last + m, v, inside)
+    if SYNAPSE:
+        tl.store(i_last + m, i, inside)
+
+
+@triton.jit
+def _backward(
+    grad, grad_row, grad_v, grad_i, membrane, currents, v0, i0, beta, alpha, threshold,
+    grad_x, grad_v0, grad_i0, grad_beta, grad_alpha, grad_threshold, columns, steps,
+    beta_count, alpha_count, threshold_count,
+    SYNAPSE: tl.constexpr, FIRES: tl.constexpr, RESET: tl.constexpr, DETACH: tl.constexpr,
+    SURROGATE: tl.constexpr, SLOPE: tl.constexpr,
+    LEARN_BETA: tl.constexpr, LEARN_ALPHA: tl.constexpr, LEARN_THRESHOLD: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = m < columns
+    b = tl.load(beta + m % beta_count, inside)
+    th = tl.load(threshold + m % threshold_count, inside)
+    gv = tl.load(grad_v + m, inside)
+    k = tl.full((BLOCK,), SLOPE, gv.dtype)
+    to_beta, to_alpha, to_threshold = gv * 0, gv * 0, gv * 0
+    gi = gv * 0
+    if SYNAPSE:
+        a = tl.load(alpha + m % alpha_count, inside)
+        gi = tl.load(grad_i + m, inside)
+    latest = tl.full((), 0, tl.int64) + steps - 1
+    at = m + latest * columns
+    grad_at = m + latest * grad_row
+    for back in range(steps):
+        gu = tl.load(grad + grad_at, inside)
+        if FIRES:
+            u = tl.load(membrane + at, inside)
+            fired = u > th
+            y = u - th
+            if SURROGATE == _ATAN:
+                y = _HALF_PI * k * y
+                g = (k / 2) / (1 + y * y)
+            elif SURROGATE == _FAST_SIGMOID:
+                y = 1 + k * tl.abs(y)
+                g = 1 / (y * y)
+            elif SURROGATE == _SIGMOID:
+                y = 1 / (1 + tl.exp(-k * y))
+                g = k * y * (1 - y)
+            elif SURROGATE == _TRIANGLE:
+                g = k * tl.maximum(1 - k * tl.abs(y), 0.0)
+            elif SURROGATE == _RECTANGLE:
+                g = tl.where(tl.abs(y) < 1 / k, k / 2, 0.0)
+            else:
+                g = y * 0 + 1
+            if not DETACH:
+                if RESET == _ZERO:
+                    gu = gu - u * gv
+                elif RESET == _SUBTRACT:
+                    gu = gu - th * gv
+            gu = (gu * g).to(gv.dtype)
+            if LEARN_THRESHOLD:
+                to_threshold -= gu
+                if RESET == _SUBTRACT:
+                    to_threshold -= tl.where(fired, gv, 0.0).to(gv.dtype)
+            if RESET == _ZERO:
+                gu += tl.where(fired, 0.0, gv).to(gv.dtype)
+            else:
+                gu += gv
+        else:
+            gu += gv
+        first = back == steps - 1
+        if LEARN_BETA:
+            before = tl.load(membrane + at - columns, inside & (not first), other=0.0)
+            if FIRES:
+                fired_before = before > th
+                if RESET == _ZERO:
+                    before = tl.where(fired_before, 0.0, before).to(gv.dtype)
+                elif RESET == _SUBTRACT:
+                    before = tl.where(fired_before, before - th, before)
+            before = tl.where(first, tl.load(v0 + m, inside), before)
+            to_beta += gu * before
+        gv = b * gu
+        if SYNAPSE:
+            gi += gu
+            tl.store(grad_x + at, gi, inside)
+            if LEARN_ALPHA:
+                held = tl.load(currents + at - columns, inside & (not first), other=0.0)
+                to_alpha += gi * tl.where(first, tl.load(i0 + m, inside), held)
+            gi = a * gi
+        else:
+            tl.store(grad_x + at, gu, inside)
+        at -= columns
+        grad_at -= grad_row
+    tl.store(grad_v0 + m, gv, inside)
+    if SYNAPSE:
+        tl.store(grad_i0 + m, gi, inside)
+    if LEARN_BETA:
+        tl.store(grad_beta + m, to_beta, inside)
+    if LEARN_ALPHA:
+        tl.store(grad_alpha + m, to_alpha, inside)
+    if LEARN_THRESHOLD:
+        tl.store(grad_threshold + m, to_threshold, inside)
+
+
+def forward(
+    current: Tensor,
+    v0: Tensor,
+    i0: Tensor | None,
+    beta: Tensor,
+    alpha: Tensor | None,
+    threshold: Tensor,
+    terms: Terms,
+    *,
+    keep_membrane: bool,
+    keep_currents: bool,
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor, Tensor | None]:
+    """As `neurons.kernels.torch_steps.forward`."""
+    v0, i0 = v0.contiguous(), None if i0 is None else i0.contiguous()
+    out = torch.empty_like(current, memory_format=torch.contiguous_format)
+    membrane = torch.empty_like(out) if keep_membrane and terms.fires else None
+    currents = torch.empty_like(out) if keep_currents else None
+    v, i = torch.empty_like(v0), None if i0 is None else torch.empty_like(v0)
+    columns = v0.numel()
+    if columns == 0:
+        return out, membrane, currents, v, i
+    x, row = _rows(current)
+    b, a, th = (_per_neuron(value, current) for value in (beta, beta if alpha is None else alpha, threshold))
+    _forward[(triton.cdiv(columns, BLOCK),)](
+        x, row, v0, v0 if i0 is None else i0, b, a, th, out, out if membrane is None else membrane,
+        out if currents is None else currents, v, v if i is None else i, columns, current.shape[0],
+        b.numel(), a.numel(), th.numel(),
+        SYNAPSE=i0 is not None, FIRES=terms.fires, RESET=codes.RESET_CODES[terms.reset],
+        KEEP_MEMBRANE=membrane is not None, KEEP_CURRENTS=currents is not None,
+        BLOCK=BLOCK, enable_fp_fusion=False,
+    )  # fmt: skip
+    return out, membrane, currents, v, i
+
+
+def backward(
+    grad: Tensor,
+    grad_v: Tensor,
+    grad_i: Tensor,
+    membrane: Tensor,
+    currents: Tensor | None,
+    v0: Tensor,
+    i0: Tensor | None,
+    beta: Tensor,
+    alpha: Tensor | None,
+    threshold: Tensor,
+    terms: Terms,
+    wanted: Wanted,
+) -> tuple[Tensor | None, ...]:
+    """As `neurons.kernels.torch_steps.backward`."""
+    v0, i0 = v0.contiguous(), None if i0 is None else i0.contiguous()
+    grad_x = torch.empty_like(membrane)
+    grad_v0, grad_i0 = torch.empty_like(v0), torch.empty_like(v0)
+    per_column = [torch.zeros_like(v0) if want else None for want in wanted]
+    columns = v0.numel()
+    if columns == 0:
+        return grad_x, grad_v0, grad_i0, *per_column
+    incoming, row = _rows(grad)
+    b, a, th = (_per_neuron(value, membrane) for value in (beta, beta if alpha is None else alpha, threshold))
+    places: list[Any] = [grad_v0 if column is None else column for column in per_column]
+    _backward[(triton.cdiv(columns, BLOCK),)](
+        incoming, row, grad_v.contiguous(), grad_i.contiguous(), membrane,
+        membrane if currents is None else currents, v0, v0 if i0 is None else i0, b, a, th,
+        grad_x, grad_v0, grad_i0, *places, columns, membrane.shape[0], b.numel(), a.numel(), th.numel(),
+        SYNAPSE=i0 is not None, FIRES=terms.fires, RESET=codes.RESET_CODES[terms.reset], DETACH=terms.detach,
+        SURROGATE=codes.SURROGATE_CODES[terms.surrogate.name], SLOPE=terms.surrogate.slope,
+        LEARN_BETA=wanted.beta, LEARN_ALPHA=wanted.alpha, LEARN_THRESHOLD=wanted.threshold,
+        BLOCK=BLOCK, enable_fp_fusion=False,
+    )  # fmt: skip
+    return grad_x, grad_v0, grad_i0, *per_column
+
+
+def _rows(sequence: Tensor) -> tuple[Tensor, int]:
+    """The sequence in memory, and the elements from one step to the next: 0 when all steps are one."""
+    if sequence.stride(0) == 0 or sequence.shape[0] == 1:
+        return sequence[0].contiguous(), 0
+    return sequence.contiguous(), sequence[0].numel()
+
+
+def _per_neuron(value: Tensor, sequence: Tensor) -> Tensor:
+    """`value` with one entry, or with one per neuron of the sequence [T, B, *features]."""
+    return value.contiguous() if value.numel() == 1 else value.expand(sequence.shape[2:]).contiguous()
