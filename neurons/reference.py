@@ -97,18 +97,19 @@ def paralif(
     `equation_18` weighs the gradient of Bernoulli spikes by their probability.
     """
     V = i = before = torch.zeros_like(current[0])
+    height = torch.as_tensor(threshold, dtype=V.dtype)
     spikes, membrane = [], []
     for t, x in enumerate(current):
         i = x if alpha is None else alpha * i + x
         V = beta * V + gain * i
         if mode in ("sb", "sd", "st"):
-            n, level = torch.sigmoid(V), torch.sigmoid(torch.as_tensor(threshold))
+            n, level = torch.sigmoid(V), torch.sigmoid(height)
         elif mode in ("td", "tt"):
-            n, level = torch.tanh(V), torch.tanh(torch.as_tensor(threshold))
+            n, level = torch.tanh(V), torch.tanh(height)
         elif mode in ("trb", "trd", "trt"):
-            n, level = torch.tanh(V).clamp(min=0), torch.tanh(torch.as_tensor(threshold)).clamp(min=0)
+            n, level = torch.tanh(V).clamp(min=0), torch.tanh(height).clamp(min=0)
         else:
-            n, level = V, torch.as_tensor(threshold)
+            n, level = V, height
         if mode in ("t", "st", "tt", "trt"):
             s = fire(n - level, surrogate, slope)
         elif mode in ("d", "sd", "td", "trd"):
@@ -121,7 +122,7 @@ def paralif(
         elif mode == "gs":
             assert uniform is not None
             noise = torch.log(uniform[t]) - torch.log1p(-uniform[t])
-            soft = torch.exp(V) / (torch.exp(V) + torch.exp(-V - noise))
+            soft = torch.sigmoid(2 * V + noise)  # exp(V) / (exp(V) + exp(-V - noise)) without overflow
             s = (soft > 0.5).to(V.dtype) + (soft - soft.detach())
         else:
             raise ValueError(f"no ParaLIF mode {mode!r}")
