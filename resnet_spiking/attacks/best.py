@@ -1,0 +1,58 @@
+"""What an attack returns: the best iterate of each image, kept over all steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The best iterate of each image.
+
+    ``images [B, C, H, W]``; ``success [B]``: some iterate was misclassified (``margin >= 0``);
+    ``margin [B]`` of the kept iterate; ``steps [B]``: the step of the first success, or of the best margin.
+    """
+
+    images: Tensor
+    success: Tensor
+    margin: Tensor
+    steps: Tensor
+
+
+class Best:
+    """Keeps, per image, the first iterate that succeeds, and until then the one of largest margin.
+
+    ``active`` holds the indices of images that have not succeeded: attacks go on with those alone.
+    """
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images.clone()
+        self.margin = torch.full((len(images),), -torch.inf, device=images.device)
+        self.success = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        self.steps = torch.zeros(len(images), dtype=torch.long, device=images.device)
+
+    @property
+    def active(self) -> Tensor:
+        """The indices ``[A]`` of the images that have not succeeded."""
+        return (~self.success).nonzero().squeeze(1)
+
+    def update(self, indices: Tensor, iterates: Tensor, margin: Tensor, step: int) -> Tensor:
+        """Take iterates ``[A, C, H, W]`` of the images at ``indices [A]``; return which of those have succeeded.
+
+        A margin or an image that is not finite is no success and no improvement.
+        """
+        sound = margin.isfinite() & iterates.isfinite().flatten(1).all(1)
+        margin = margin.to(self.margin.dtype)
+        better = sound & ~self.success[indices] & (margin > self.margin[indices])
+        rows = indices[better]
+        self.images[rows] = iterates[better]
+        self.margin[rows] = margin[better]
+        self.steps[rows] = step
+        self.success[indices] |= sound & (margin >= 0)
+        return self.success[indices]
+
+    def outcome(self) -> Outcome:
+        return Outcome(self.images, self.success, self.margin, self.steps)

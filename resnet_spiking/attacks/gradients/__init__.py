@@ -1,0 +1,1 @@
+"""Gradient modes: which backward pass an attack takes through the spikes."""

@@ -1,0 +1,70 @@
+"""What an attack increases. Each maps logits ``[B, C]`` and labels ``[B]`` to a value per image ``[B]``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+# Logits that count spikes tie: 1/(z1 - z3) would be 1e12 and every step a rounding error.
+SMALLEST_SPREAD = 1e-3
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """``-log softmax(z)_y``."""
+    return functional.cross_entropy(logits, labels, reduction="none")
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """``max_{j != y} z_j - z_y``: not negative exactly when the image is misclassified, a tie included."""
+    return best_other(logits, labels) - logits.gather(1, labels[:, None]).squeeze(1)
+
+
+def dlr(logits: Tensor, labels: Tensor) -> Tensor:
+    """Difference of logits ratio ``-(z_y - max_{j != y} z_j) / (z_(1) - z_(3))``, z_(k) the k-th largest.
+
+    The denominator is at least ``SMALLEST_SPREAD``; with two classes it is ``z_(1) - z_(2)``.
+
+    Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
+    parameter-free attacks", ICML 2020, section 4.1.
+    """
+    ordered = logits.sort(dim=1, descending=True).values
+    spread = ordered[:, 0] - ordered[:, min(2, logits.shape[1] - 1)]
+    return margin(logits, labels) / spread.clamp_min(SMALLEST_SPREAD)
+
+
+def targeted_margin(targets: Tensor) -> Loss:
+    """Return the loss ``z_t - z_y`` for the given targets ``t [B]``."""
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        return (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])).squeeze(1)
+
+    return loss
+
+
+def targeted_dlr(targets: Tensor) -> Loss:
+    """Return the loss ``-(z_y - z_t) / (z_(1) - (z_(3) + z_(4))/2)``, with the same guard as ``dlr``.
+
+    Source: Croce and Hein, ICML 2020, section 4.3. It needs four classes; below that the denominator is
+    ``z_(1)`` less the smallest logit.
+    """
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        ordered = logits.sort(dim=1, descending=True).values
+        low = (ordered[:, 2] + ordered[:, 3]) / 2 if logits.shape[1] > 3 else ordered[:, -1]
+        return targeted_margin(targets)(logits, labels) / (ordered[:, 0] - low).clamp_min(SMALLEST_SPREAD)
+
+    return loss
+
+
+def best_other(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the largest logit ``[B]`` of a class that is not the label."""
+    mask = functional.one_hot(labels, logits.shape[1]).bool()
+    return logits.masked_fill(mask, -torch.inf).amax(1)
+
+
+LOSSES: dict[str, Loss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}

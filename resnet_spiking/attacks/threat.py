@@ -1,0 +1,97 @@
+"""What an attacker may do: a ball around each image, measured in pixels in [0, 1]."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from resnet_spiking.errors import UserError
+
+Norm = Literal["linf", "l2"]
+NORMS = ("linf", "l2")
+
+
+def parse_eps(text: str | float) -> float:
+    """Read a radius in pixels of [0, 1]: ``8/255``, ``0.5/255`` or ``0.03``.
+
+    Raises ``UserError`` when it is malformed, negative, above 1 (for any norm a radius of the box's
+    side needs no more) or not finite.
+    """
+    try:
+        parts = str(text).split("/")
+        value = float(Fraction(parts[0].strip()) / Fraction(parts[1].strip())) if len(parts) == 2 else float(text)
+    except (ValueError, ZeroDivisionError):
+        raise UserError(f"eps {text!r} is malformed; give a fraction such as 8/255 or a number such as 0.03") from None
+    if not math.isfinite(value) or not 0 <= value <= 1:
+        raise UserError(f"eps must lie in [0, 1] (pixels in [0, 1]), not {text}; 8 of 255 levels is 8/255")
+    return value
+
+
+@dataclass(frozen=True)
+class Threat:
+    """All images x' with ``||x' - x||_p <= eps`` and pixels in [0, 1], p = inf or 2 over a whole image."""
+
+    norm: Norm
+    eps: float
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise UserError(f"norm {self.norm!r} is unknown; choose from: {', '.join(NORMS)}")
+        parse_eps(self.eps)
+
+    def project(self, moved: Tensor, images: Tensor) -> Tensor:
+        """Return the point of the ball and the box that belongs to ``moved`` [B, C, H, W].
+
+        Linf: the nearest one. L2: scaled back to the ball, then clipped to the box, which can only
+        bring it nearer to ``images`` (they lie in the box).
+        """
+        change = moved - images
+        if self.norm == "linf":
+            change = change.clamp(-self.eps, self.eps)
+        else:
+            length = per_image(change).norm(dim=1).clamp_min(torch.finfo(change.dtype).tiny)
+            change = change * expand((self.eps / length).clamp_max(1.0), change)
+        return (images + change).clamp(0, 1)
+
+    def size(self, change: Tensor) -> Tensor:
+        """Return the norm ``[B]`` of each image of ``change [B, C, H, W]``."""
+        return norm_of(change, self.norm)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """Return the direction of unit norm that increases a loss fastest: the sign, or the normalised gradient."""
+        if self.norm == "linf":
+            return gradient.sign()
+        length = per_image(gradient).norm(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)
+        return gradient / expand(length, gradient)
+
+    def random_start(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a random point of the ball: uniform in each pixel, or of uniform radius in a uniform direction."""
+        if self.norm == "linf":
+            noise = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+            return self.project(images + self.eps * (2 * noise - 1), images)
+        noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+        radius = torch.rand(len(images), generator=generator, device=images.device, dtype=images.dtype)
+        return self.project(images + self.eps * expand(radius, images) * self.steepest(noise), images)
+
+
+def norm_of(change: Tensor, norm: str) -> Tensor:
+    """Return the Linf or L2 norm ``[B]`` of each image."""
+    flat = per_image(change)
+    if not flat.shape[1]:
+        return flat.new_zeros(len(flat))
+    return flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
+
+
+def per_image(values: Tensor) -> Tensor:
+    """Return ``values [B, ...]`` as ``[B, D]``."""
+    return values.reshape(len(values), values[0].numel() if len(values) else 0)
+
+
+def expand(values: Tensor, like: Tensor) -> Tensor:
+    """Return ``values [B]`` with the axes that broadcast over ``like [B, ...]``."""
+    return values.view(-1, *([1] * (like.ndim - 1)))
