@@ -19,7 +19,7 @@ CHOICES = {
     "train": ("decoder", "head"),
     "optimizer": ("adamw", "sgd"),
     "schedule": ("cosine", "constant"),
-    "precision": ("bf16", "fp32"),
+    "precision": ("auto", "bf16", "fp32"),
 }
 
 # What the spiking branch alone decides. Everything else also shapes the Default run it starts from.
@@ -51,7 +51,8 @@ class RunConfig:
     ``neuron="none"`` is Default alone. ``flip`` None means: where the dataset allows it.
     ``shifts`` is how many randomly shifted copies of each image (and mirror image) training sees
     besides. ``train`` says what the Y epochs train: the stages and the head (``decoder``) or the head
-    alone, on cached pooled features of the frozen Default (``head``).
+    alone, on cached pooled features of the frozen Default (``head``). ``precision="auto"`` becomes what the
+    device is quick at (``resolve_precision``) when the run starts, and that is what is recorded.
     """
 
     dataset: str = "digits"
@@ -87,7 +88,7 @@ class RunConfig:
     flip: bool | None = None
     shifts: int = 0
     batch_size: int = 128
-    precision: str = "bf16"
+    precision: str = "auto"
     seed: int = 0
     train_samples: int | None = None
     test_samples: int | None = None

@@ -100,9 +100,10 @@ def integers(option: str, text: str, count: int | None = None) -> tuple[int, ...
 @click.option("--shifts", type=int, default=0, help="Train on this many randomly shifted copies of each image too.")
 @click.option(
     "--precision",
-    default="bf16",
-    metavar="bf16|fp32",
-    help="Of convolutions in training. Neuron state and the final test are fp32.",
+    default="auto",
+    metavar="auto|bf16|fp32",
+    help="Of convolutions in training; auto: bf16 where the device has matrix units for it, else fp32. "
+    "Neuron state and the final test are fp32.",
 )
 @click.option("--train-samples", type=int, help="Use only this many training images.")
 @click.option("--test-samples", type=int, help="Use only this many test images.")

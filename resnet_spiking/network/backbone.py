@@ -12,6 +12,7 @@ from torchvision import models
 from resnet_spiking.errors import UserError, nearest
 from resnet_spiking.network.names import BACKBONES
 from resnet_spiking.network.preprocess import Preprocess
+from resnet_spiking.network.small_map import quick_on_small_maps
 
 STEM = ("conv1", "bn1", "relu", "maxpool")
 
@@ -95,12 +96,12 @@ def build_resnet(name: str) -> models.ResNet:
         raise UserError(
             f"--backbone {name!r} is unknown{nearest(name, list(BACKBONES))}; choose from: {', '.join(BACKBONES)}"
         )
-    if name != "resnet50-v1":
-        return models.get_model(name, weights=None)
-    resnet = models.resnet50(weights=None)
-    for module in resnet.modules():
-        if isinstance(module, models.resnet.Bottleneck):
-            module.conv1.stride, module.conv2.stride = module.conv2.stride, module.conv1.stride
+    resnet = models.resnet50(weights=None) if name == "resnet50-v1" else models.get_model(name, weights=None)
+    if name == "resnet50-v1":
+        for module in resnet.modules():
+            if isinstance(module, models.resnet.Bottleneck):
+                module.conv1.stride, module.conv2.stride = module.conv2.stride, module.conv1.stride
+    quick_on_small_maps(resnet)
     return resnet
 
 

@@ -27,6 +27,7 @@ from resnet_spiking.network.weights import check_bundled_target
 from resnet_spiking.training.checkpoint import load_model, load_state, save_model, save_state
 from resnet_spiking.training.files import file_sha256, write_atomically, write_json
 from resnet_spiking.training.loop import Hooks, Interrupted, Progress, fit, make_optimizer
+from resnet_spiking.training.precision import resolve_precision
 from resnet_spiking.training.provenance import provenance
 from resnet_spiking.training.randomness import generator_for
 from resnet_spiking.training.scoring import score
@@ -77,6 +78,7 @@ def train_run(
     asked to stop.
     """
     env = environment or Environment()
+    config = replace(config, precision=resolve_precision(config.precision, env.device))
     check_head(config)
     finished = _prepare(config, output, env, resume=resume, overwrite=overwrite)
     if finished is not None:
