@@ -132,8 +132,9 @@ class Neuron(nn.Module, ABC):
     def replay_obstacle(self) -> str:
         """Why no `backward_rule` can be in force, or an empty string."""
         if self.mode == "native" and not self.replays_native:
-            return f"the equation of {self.name} in native mode is not told in a form that can be replayed"
-        return ""
+            return "its parameters do not tell the equation of its native mode"
+        missing = {"beta", "alpha", "threshold", "reset", "detach_reset"} - self.effective_parameters().keys()
+        return f"its parameters do not tell {', '.join(sorted(missing))}" if missing else ""
 
     def describe(self, device: torch.device | str = "cpu") -> dict[str, Any]:
         """Name, mode, equation, library, version, backend and values in force: what a result records of its neuron."""
@@ -178,8 +179,6 @@ class Neuron(nn.Module, ABC):
     def _run_under_rule(self, current: Tensor, state: State, generator: torch.Generator | None) -> tuple[Tensor, State]:
         """The neuron's own spikes with the backward pass of `self.rule`; the state after carries no gradient."""
         assert self.rule is not None
-        if obstacle := self.replay_obstacle():
-            raise ValueError(f"no backward rule for {self.name}: {obstacle}")
         draws = _copy(generator, current.device) if self.stochastic else None
         with torch.no_grad():
             spikes, after = self._simulate(current, state, generator)

@@ -13,6 +13,10 @@ from neurons.kernels.dispatch import backend_for
 from neurons.surrogate import Surrogate, given_spikes
 
 
+class ReplayError(ValueError):
+    """A run that its neuron's parameters do not explain, so that no rule can differentiate it."""
+
+
 class Replay(ABC):
     """What a backward rule gets to see of a run; all tensors [T, B, *features] unless said otherwise.
 
@@ -75,7 +79,7 @@ class LIFReplay(Replay):
     """A LIF's run: drive [T, B, *features], its spikes, and the membrane before it [B, *features].
 
     Raises:
-        ValueError: the spikes are not those of this equation, which says that it is not the neuron's.
+        ReplayError: the spikes are not those of this equation, which says that it is not the neuron's.
     """
 
     def __init__(self, drive: Tensor, spikes: Tensor, before: Tensor, terms: LIFTerms) -> None:
@@ -129,7 +133,7 @@ def _check(x: Tensor, spikes: Tensor) -> None:
         return
     beyond_rounding = x.abs() > 1e-3 * x.abs().amax()
     if bool((((x > 0) != (spikes > 0)) & beyond_rounding).any()):
-        raise ValueError("the spikes are not those of the equation that the neuron's parameters tell")
+        raise ReplayError("its spikes are not those of the equation that its parameters tell")
 
 
 class _ThroughTime(torch.autograd.Function):

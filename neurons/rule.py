@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from torch import Tensor
 
 from neurons.base import Neuron
-from neurons.replay import Replay
+from neurons.replay import Replay, ReplayError
 
 Rule = Callable[[Neuron, Replay], Tensor]
 """Returns a run's spikes [T, B, *features] with a gradient of its choice: `replay.through_time`, `replay.attach`.
@@ -26,12 +26,13 @@ def backward_rule(neurons: Iterable[Neuron], rule: Rule) -> Iterator[None]:
     also after an exception, each neuron has its former rule.
 
     Raises:
-        ValueError: a neuron cannot be replayed (`Neuron.replay_obstacle`).
+        ReplayError: a neuron cannot be replayed (`Neuron.replay_obstacle`); within the block, a run that its neuron's
+            parameters do not explain.
     """
     found = list(neurons)
     for neuron in found:
         if obstacle := neuron.replay_obstacle():
-            raise ValueError(f"no backward rule for {neuron.name}: {obstacle}")
+            raise ReplayError(f"no backward rule for {neuron.name}: {obstacle}")
     before = [neuron.rule for neuron in found]
     try:
         for neuron in found:

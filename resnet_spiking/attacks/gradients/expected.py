@@ -7,13 +7,12 @@ from contextlib import ExitStack, contextmanager
 
 from torch import Tensor, nn
 
-from neurons import Neuron, backward_rule
-from neurons.replay import Replay
+from neurons import Neuron
+from neurons.replay import Replay, ReplayError
 from resnet_spiking.attacks.gradients.mode import GradientMode
 from resnet_spiking.attacks.gradients.neurons import spiking_neurons
-from resnet_spiking.attacks.gradients.rule_mode import refuse_obstacles
+from resnet_spiking.attacks.gradients.rule_mode import ruled
 from resnet_spiking.attacks.gradients.surrogate import SurrogateMode
-from resnet_spiking.errors import UserError
 from resnet_spiking.network.encoding import expected_rate
 from resnet_spiking.network.head import SpikingHead
 
@@ -40,12 +39,11 @@ class ExpectedRate(GradientMode):
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
         drawing = [neuron for neuron in spiking_neurons(model) if neuron.stochastic]
-        refuse_obstacles(self.name, drawing)
         heads = [module for module in model.modules() if isinstance(module, SpikingHead)]
         before = [head.rate_encode for head in heads]
         with ExitStack() as stack:
             stack.enter_context(self._steps.applied(model))
-            stack.enter_context(backward_rule(drawing, _mean))
+            stack.enter_context(ruled(self.name, drawing, _mean))
             try:
                 for head in heads:
                     head.rate_encode = expected_rate
@@ -58,5 +56,5 @@ class ExpectedRate(GradientMode):
 def _mean(neuron: Neuron, replay: Replay) -> Tensor:
     probability = replay.probability()
     if probability is None:
-        raise UserError(f"gradient mode 'expected' does not apply to {neuron.name}: it does not tell its spikes' mean")
+        raise ReplayError(f"{neuron.name} does not tell the mean of what it draws")
     return probability

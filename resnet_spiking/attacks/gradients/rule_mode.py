@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from neurons import Neuron, backward_rule
-from neurons.replay import Replay
+from neurons.replay import Replay, ReplayError
+from neurons.rule import Rule
 from resnet_spiking.attacks.gradients.mode import GradientMode
 from resnet_spiking.attacks.gradients.neurons import spiking_neurons
 from resnet_spiking.errors import UserError
@@ -24,17 +25,20 @@ class RuleMode(GradientMode):
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
-        found = spiking_neurons(model)
-        refuse_obstacles(self.name, found)
-        with backward_rule(found, self.rule):
+        with ruled(self.name, spiking_neurons(model), self.rule):
             yield
 
 
-def refuse_obstacles(mode: str, neurons: list[Neuron]) -> None:
-    """Raise ``UserError`` when one of ``neurons`` cannot be replayed, with the reason."""
-    for neuron in neurons:
-        if obstacle := neuron.replay_obstacle():
-            raise UserError(
-                f"gradient mode {mode!r} does not apply to {neuron.name}: {obstacle}; "
-                "use a surrogate such as 'atan:2', which works for every neuron"
-            )
+@contextmanager
+def ruled(mode: str, neurons: list[Neuron], rule: Rule) -> Iterator[None]:
+    """Have ``rule`` in force for ``neurons`` inside the block.
+
+    Raises ``UserError`` when one of them cannot be replayed, with the reason.
+    """
+    try:
+        with backward_rule(neurons, rule):
+            yield
+    except ReplayError as error:
+        raise UserError(
+            f"gradient mode {mode!r} does not apply: {error}; a surrogate such as 'atan:2' does for any neuron"
+        ) from error
