@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from neurons.names import NEURONS, PEERS, list_neurons
     from neurons.parameters import MODES, RESETS, SURROGATES, Mode, NeuronParameters
     from neurons.registry import make_neuron, native_parameters, register, unregister
+    from neurons.rule import backward_rule
     from neurons.surrogate import Surrogate, surrogate_override
     from neurons.unroll import State
 
 _HOMES = {
+    "backward_rule": "neurons.rule",
     "NEURONS": "neurons.names",
     "PEERS": "neurons.names",
     "Neuron": "neurons.base",
@@ -47,6 +49,7 @@ __all__ = [
     "NeuronParameters",
     "State",
     "Surrogate",
+    "backward_rule",
     "list_neurons",
     "make_neuron",
     "native_parameters",

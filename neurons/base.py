@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from neurons.bounded import bounded
 from neurons.parameters import MODES, Mode, NeuronParameters, check_word
+from neurons.replay import LIFReplay, LIFTerms, Replay, synaptic
 from neurons.surrogate import Surrogate
 from neurons.unroll import State
+
+if TYPE_CHECKING:
+    from neurons.rule import Rule
 
 SMALLEST_THRESHOLD = 1e-6
 _STEP_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -39,12 +43,15 @@ class Neuron(nn.Module, ABC):
         stochastic: whether spikes are drawn; then only from `generator`, or from torch's global one when None.
         spiking: False for the control without spikes.
         override: the surrogate that `surrogate_override` put in place of the neuron's own, or None.
+        rule: the whole backward pass that `backward_rule` put in place of the neuron's own, or None.
     """
 
     stochastic: bool = False
     spiking: bool = True
     state_names: tuple[str, ...] = ("membrane",)
     library: ClassVar[str] = "neurons"
+    replays_native: ClassVar[bool] = False
+    """Whether `effective_parameters` says all of native mode's equation, so that a run can be replayed."""
 
     def __init__(
         self,
@@ -63,6 +70,7 @@ class Neuron(nn.Module, ABC):
         self.mode: Mode = mode
         self.features = _check_features(features)
         self.override: Surrogate | None = None
+        self.rule: Rule | None = None
 
     @abstractmethod
     def _simulate(self, current: Tensor, state: State, generator: torch.Generator | None) -> tuple[Tensor, State]:
@@ -105,13 +113,28 @@ class Neuron(nn.Module, ABC):
             state = tuple(torch.zeros(shape, dtype=compute, device=current.device) for _ in self.state_names)
         else:
             self._check_state(state, current, compute)
-        spikes, state = self._simulate(current.to(compute), state, generator)
+        run = self._simulate if self.rule is None else self._run_under_rule
+        spikes, state = run(current.to(compute), state, generator)
         self._refuse_nan(current, state)
         return spikes.to(current.dtype), state
 
     def surrogate(self) -> Surrogate:
         """The surrogate in force: an override's, or the configuration's."""
         return self.override or Surrogate(self.config.surrogate, self.config.slope)
+
+    def membrane_threshold(self) -> float:
+        """The threshold that the membrane is compared with, the mean if there are several; 1 where there is none."""
+        learned = self._parameters.get("threshold")
+        if learned is None:
+            return float(self.effective_parameters().get("threshold", 1.0))
+        return float(learned.detach().clamp(min=SMALLEST_THRESHOLD).mean())
+
+    def replay_obstacle(self) -> str:
+        """Why no `backward_rule` can be in force, or an empty string."""
+        if self.mode == "native" and not self.replays_native:
+            return "its parameters do not tell the equation of its native mode"
+        missing = {"beta", "alpha", "threshold", "reset", "detach_reset"} - self.effective_parameters().keys()
+        return f"its parameters do not tell {', '.join(sorted(missing))}" if missing else ""
 
     def describe(self, device: torch.device | str = "cpu") -> dict[str, Any]:
         """Name, mode, equation, library, version, backend and values in force: what a result records of its neuron."""
@@ -152,6 +175,40 @@ class Neuron(nn.Module, ABC):
 
     def _identity(self) -> dict[str, Any]:
         return {"name": self.name, "mode": self.mode, **self.config.to_dict()}
+
+    def _run_under_rule(self, current: Tensor, state: State, generator: torch.Generator | None) -> tuple[Tensor, State]:
+        """The neuron's own spikes with the backward pass of `self.rule`; the state after carries no gradient."""
+        assert self.rule is not None
+        draws = _copy(generator, current.device) if self.stochastic else None
+        with torch.no_grad():
+            spikes, after = self._simulate(current, state, generator)
+        return self.rule(self, self._replay(current, state, spikes, draws)), after
+
+    def _replay(self, current: Tensor, state: State, spikes: Tensor, generator: torch.Generator | None) -> Replay:
+        """The run that gave `spikes`, by the equation of `NeuronParameters` with the values in force.
+
+        `generator` draws what the run drew; None for a neuron that draws nothing.
+        """
+        values = self.effective_parameters()
+        with torch.no_grad():
+            beta = self._value("beta", values["beta"], current, 0, 1)
+            alpha = None if values["alpha"] is None else self._value("alpha", values["alpha"], current, 0, 1)
+            threshold = self._value("threshold", values["threshold"], current, SMALLEST_THRESHOLD, float("inf"))
+        terms = LIFTerms(
+            beta=beta,
+            threshold=threshold,
+            reset=values["reset"],
+            detach=values["detach_reset"] or values.get("reset_delay", False),
+            delayed=values.get("reset_delay", False),
+        )
+        drive = current if alpha is None else synaptic(current, self._synapse(state, alpha, beta), alpha)
+        if "input_gain" in values:
+            drive = (1 - beta) * drive  # of the beta in force, which may have been learned
+        return LIFReplay(drive, spikes, state[0], terms)
+
+    def _synapse(self, state: State, alpha: Tensor, beta: Tensor) -> Tensor:
+        """i[-1] of `NeuronParameters`, from the state."""
+        return state[1]
 
     def _learn(self, field: str, value: float) -> None:
         """Register `field` as a parameter that starts exactly at `value`."""
@@ -220,6 +277,16 @@ class Neuron(nn.Module, ABC):
         witness = state[0] if state else current
         if bool(torch.isnan(witness.detach()).any()):
             raise ValueError("current (or state) must not hold NaN, got NaN")
+
+
+def _copy(generator: torch.Generator | None, device: torch.device) -> torch.Generator:
+    """A generator that draws what `generator`, or torch's global one of `device`, is going to draw."""
+    copy = torch.Generator(device)
+    if generator is not None:
+        copy.set_state(generator.get_state())
+    else:
+        copy.set_state(torch.get_rng_state() if device.type == "cpu" else torch.cuda.get_rng_state(device))
+    return copy
 
 
 def _check_features(features: int | tuple[int, ...] | None) -> tuple[int, ...] | None:

@@ -22,6 +22,8 @@ class LIF(Neuron):
         ValueError: `learn_alpha` without `alpha`; `recurrent`.
     """
 
+    replays_native = True
+
     def __init__(
         self,
         name: str = "lif",

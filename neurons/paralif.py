@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from neurons.base import SMALLEST_THRESHOLD, Neuron
 from neurons.kernels.dispatch import backend_for, backend_of
 from neurons.names import PARALIF_MODES
+from neurons.paralif_replay import ParaLIFReplay, ParaLIFTerms
 from neurons.parameters import DEFAULTS, Mode, NeuronParameters, check_word
+from neurons.replay import Replay, synaptic
 from neurons.spike_functions import bernoulli, gumbel, squash, uniform_steps
 from neurons.surrogate import Surrogate, spike
 from neurons.unroll import State
@@ -137,6 +139,34 @@ class ParaLIF(Neuron):
             fires = f"s[t] = [{n('V[t]')} > {n('threshold')}]"
         recurrent = "; spikes of V + filter(x + W h), h[t] from V[t-1]" if self.config.recurrent else ""
         return f"{synapse}V[t] = beta*V[t-1] + {drive}; {fires}{recurrent}"
+
+    def membrane_threshold(self) -> float:
+        return super().membrane_threshold() if self.spike_mode == "t" else 1.0
+
+    def replay_obstacle(self) -> str:
+        return "" if self.feedback is None else "its recurrence feeds hidden spikes back that a run does not return"
+
+    def _replay(self, current: Tensor, state: State, spikes: Tensor, generator: torch.Generator | None) -> Replay:
+        values = self.effective_parameters()
+        with torch.no_grad():
+            beta = self._value("beta", values["beta"], current, 0, 1)
+            alpha = None if values["alpha"] is None else self._value("alpha", values["alpha"], current, 0, 1)
+            height = values["delta_threshold" if self.delta else "threshold"]
+            level = self._value("threshold", height, current, SMALLEST_THRESHOLD, math.inf)
+        threshold = torch.ones_like(level) if self.stochastic or self.delta else level
+        if self.spike_mode == "gs":
+            (uniform,) = uniform_steps(current, generator)
+            terms = ParaLIFTerms("gumbel", "", torch.zeros_like(level), None, uniform)
+        elif self.stochastic:
+            terms = ParaLIFTerms("bernoulli", self.squashing, torch.zeros_like(level), None, None)
+        elif self.delta:
+            terms = ParaLIFTerms("rise", self.squashing, level, state[-1], None)
+        else:
+            terms = ParaLIFTerms("level", self.squashing, squash(level, self.squashing), None, None)
+        drive = (1 - beta) * current if self.mode == "native" else current
+        if alpha is not None:
+            drive = synaptic(drive, state[1], alpha)
+        return ParaLIFReplay(drive, spikes, state[0], beta, threshold, terms)
 
     def _simulate(self, current: Tensor, state: State, generator: torch.Generator | None) -> tuple[Tensor, State]:
         values = self.effective_parameters()

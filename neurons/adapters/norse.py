@@ -33,6 +33,7 @@ class _Norse(Neuron):
     """
 
     library = "norse"
+    replays_native = True
     _native_beta = 0.9  # 1 - 0.001 s * 100/s
 
     def __init__(
@@ -200,6 +201,10 @@ class NorseLIF(_Norse):
 
     def equation(self) -> str:
         return "i[t] = alpha*i[t-1] + x[t]; " + _equation(self, "i[t]")
+
+    def _synapse(self, state: State, alpha: Tensor, beta: Tensor) -> Tensor:
+        decayed = state[1] if self.mode == "native" else (1 - beta) * state[1]
+        return decayed / alpha.clamp_min(torch.finfo(alpha.dtype).tiny)  # alpha = 0 leaves a state of 0
 
     def _simulate(self, current: Tensor, state: State, generator: torch.Generator | None) -> tuple[Tensor, State]:
         from norse.torch.functional.lif import LIFFeedForwardState, LIFParameters

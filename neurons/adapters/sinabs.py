@@ -93,6 +93,9 @@ class SinabsLIF(Neuron):
             f"s[t] = floor(u[t]/threshold) or 0 if that is negative; v[t] = {after}"
         )
 
+    def replay_obstacle(self) -> str:
+        return "in native mode it may spike several times a step (MultiSpike)" if self.mode == "native" else ""
+
     def _simulate(self, current: Tensor, state: State, generator: torch.Generator | None) -> tuple[Tensor, State]:
         from sinabs.activation import MembraneReset, MembraneSubtract, MultiSpike, SingleExponential
         from sinabs.layers.functional.lif import lif_forward

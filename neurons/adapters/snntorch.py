@@ -34,6 +34,7 @@ class _SnnTorch(Neuron):
     """
 
     library = "snntorch"
+    replays_native = True
 
     def __init__(
         self,

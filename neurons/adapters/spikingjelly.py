@@ -37,6 +37,7 @@ class SpikingJellyLIF(Neuron):
     """
 
     library = "spikingjelly"
+    replays_native = True
 
     def __init__(
         self,

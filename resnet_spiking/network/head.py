@@ -52,7 +52,7 @@ class SpikingHead(nn.Module):
     recurrence alone runs in time. Logits ``[B, C]`` are the readout of ``W s_K + b``.
 
     With the ``direct`` encoding the input is the same at every step, so the first product is
-    computed once.
+    computed once. ``rate_encode`` is what the ``rate`` encoding calls; an attack may put its mean there.
     """
 
     def __init__(self, features: int, classes: int, config: HeadConfig) -> None:
@@ -70,6 +70,7 @@ class SpikingHead(nn.Module):
             make_neuron(config.neuron, config.parameters, mode=config.mode) for _ in config.hidden
         )
         self.output = nn.Linear(widths[-1], classes)
+        self.rate_encode = rate_encode
 
     @property
     def spiking(self) -> bool:
@@ -90,7 +91,7 @@ class SpikingHead(nn.Module):
         if self.config.encoding == "direct":
             current = self.linears[0](pooled).expand(steps, -1, -1)
         else:
-            current = self.linears[0](rate_encode(pooled, steps, generator))
+            current = self.linears[0](self.rate_encode(pooled, steps, generator))
         for index, neuron in enumerate(self.neurons):
             if index:
                 current = self.linears[index](layers[-1])

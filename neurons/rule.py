@@ -1,0 +1,43 @@
+"""Another backward pass for whole runs of finished neurons, beyond what a surrogate can say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from torch import Tensor
+
+from neurons.base import Neuron
+from neurons.replay import Replay, ReplayError
+
+Rule = Callable[[Neuron, Replay], Tensor]
+"""Returns a run's spikes [T, B, *features] with a gradient of its choice: `replay.through_time`, `replay.attach`.
+
+It may return other values than the spikes (their mean, say), which then are what the neuron returns.
+"""
+
+
+@contextmanager
+def backward_rule(neurons: Iterable[Neuron], rule: Rule) -> Iterator[None]:
+    """Let `rule` differentiate each of `neurons` for the graphs that are built in the block.
+
+    The neuron simulates with its own code, and draws what it would draw; its spikes are then given to the rule. A rule
+    goes before a `surrogate_override`. The state that a run returns has no gradient. Blocks may be nested; at the end,
+    also after an exception, each neuron has its former rule.
+
+    Raises:
+        ReplayError: a neuron cannot be replayed (`Neuron.replay_obstacle`); within the block, a run that its neuron's
+            parameters do not explain.
+    """
+    found = list(neurons)
+    for neuron in found:
+        if obstacle := neuron.replay_obstacle():
+            raise ReplayError(f"no backward rule for {neuron.name}: {obstacle}")
+    before = [neuron.rule for neuron in found]
+    try:
+        for neuron in found:
+            neuron.rule = rule
+        yield
+    finally:
+        for neuron, saved in zip(found, before, strict=True):
+            neuron.rule = saved
