@@ -7,13 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from resnet_spiking.attacks.target import Target
+
 
 @dataclass(frozen=True)
 class Outcome:
     """The best iterate of each image.
 
     ``images [B, C, H, W]``; ``success [B]``: some iterate was misclassified (``margin >= 0``);
-    ``margin [B]`` of the kept iterate; ``steps [B]``: the step of the first success, or of the best margin.
+    ``margin [B]`` of the kept iterate; ``steps [B]``: the step of the first success, or of the best margin
+    (0: the clean image; restarts count on).
     """
 
     images: Tensor
@@ -33,6 +36,14 @@ class Best:
         self.margin = torch.full((len(images),), -torch.inf, device=images.device)
         self.success = torch.zeros(len(images), dtype=torch.bool, device=images.device)
         self.steps = torch.zeros(len(images), dtype=torch.long, device=images.device)
+
+    @classmethod
+    def of_clean(cls, target: Target, images: Tensor, labels: Tensor, generator: torch.Generator) -> Best:
+        """Begin with the clean images: one that is misclassified already has succeeded at step 0."""
+        best = cls(images)
+        if len(images):
+            best.update(best.active, images, target.margins(images, labels, generator), 0)
+        return best
 
     @property
     def active(self) -> Tensor:
@@ -56,3 +67,12 @@ class Best:
 
     def outcome(self) -> Outcome:
         return Outcome(self.images, self.success, self.margin, self.steps)
+
+
+def survivors(target: Target, done: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+    """Return of each tensor ``[A, ...]`` the rows that are not ``done [A]``; the gradient mode keeps the same ones."""
+    if not bool(done.any()):
+        return values
+    kept = (~done).nonzero().squeeze(1)
+    target.mode.select(kept)
+    return tuple(value[kept] for value in values)

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from resnet_spiking.attacks.checks import check_count, check_images
 from resnet_spiking.attacks.gradients.mode import GradientMode, OwnSurrogate
-from resnet_spiking.attacks.losses import Loss, margin
-from resnet_spiking.errors import UserError
-from resnet_spiking.network.classifier import Classifier
+from resnet_spiking.attacks.losses import Loss, margin, targeted_margin
+from resnet_spiking.errors import UserError, nearest
+from resnet_spiking.network.classifier import Classifier, Decoder
 
 Rule = Literal["single", "majority", "expected"]
+RULES = ("majority", "expected")
+# Logits of two passes, each scaled to length 1, differ by more than this when a model draws random numbers (the
+# threshold of AutoAttack's own check); rounding on a GPU stays far below.
+RANDOM = 1e-4
+# What stands for "just not" and "just" when the mean margin and the rule disagree.
+NARROW = 1e-6
 
 
 class Step(NamedTuple):
-    """One evaluation with gradient: loss ``[B]``, gradient ``[B, C, H, W]``, margin ``[B]`` (mean over the draws)."""
+    """One evaluation with gradient: loss ``[B]``, gradient ``[B, C, H, W]``, and ``Target.margins`` ``[B]``."""
 
     loss: Tensor
     gradient: Tensor
@@ -28,12 +36,17 @@ class Step(NamedTuple):
 
 @dataclass
 class Meter:
-    """Forward and backward passes spent, counted per image; a draw of a stochastic head counts as one
-    forward of the head (``head_forwards``), not of the network."""
+    """What was spent and met, counted per image.
+
+    A draw of a stochastic head counts as one forward of the head (``head_forwards``), not of the network.
+    ``zero_gradients`` and ``broken_gradients``: gradients that were zero in every pixel, or not finite in some.
+    """
 
     forwards: int = 0
     backwards: int = 0
     head_forwards: int = 0
+    zero_gradients: int = 0
+    broken_gradients: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,7 +62,7 @@ class Target:
     rule is fixed before: ``majority`` (the label must win more of ``votes`` draws than every other
     class) or ``expected`` (the label must be right in more than half of them); a deterministic model has
     ``single``. Draws that decide (``correct``) come from another generator than those that
-    steer the attack.
+    steer the attack. ``divided``: the model is a ``Classifier`` that draws in its head alone.
 
     Make one with ``make_target``; ``using`` returns the same target with another gradient mode.
     """
@@ -61,61 +74,58 @@ class Target:
     votes: int
     mode: GradientMode
     meter: Meter
+    classes: int
+    divided: bool
 
     def using(self, mode: GradientMode) -> Target:
         """Return this target differentiated by ``mode``."""
         return replace(self, mode=mode)
 
     def logits(self, images: Tensor, generator: torch.Generator | None = None, draws: int | None = None) -> Tensor:
-        """Return logits ``[K, B, classes]`` of K independent draws (K = 1 for a deterministic model)."""
+        """Return logits ``[K, B, classes]`` of K independent draws (K = 1 for a deterministic model).
+
+        Without a generator a stochastic model draws from torch's global one.
+        """
         count = (draws or self.draws) if self.stochastic else 1
-        self.meter.forwards += len(images) * (1 if isinstance(self.model, Classifier) else count)
-        self.meter.head_forwards += len(images) * count
-        if isinstance(self.model, Classifier):
-            decoder = self.model.decoder
-            pooled = decoder.pool(self.model.backbone(images))
-            return torch.stack([decoder.head(pooled, generator) for _ in range(count)])
-        if not self.stochastic:
-            return self.model(images).unsqueeze(0)
-        with _global_draws(generator, images.device):
-            return torch.stack([self.model(images) for _ in range(count)])
+        features = self._features(images)
+        return torch.stack([self._drawn(features, generator) for _ in range(count)])
 
     def step(self, images: Tensor, labels: Tensor, loss: Loss, generator: torch.Generator | None = None) -> Step:
-        """Return loss, gradient to the pixels and margin, averaged over ``draws`` draws."""
-        pixels = images.detach().requires_grad_()
-        with torch.enable_grad(), self.mode.applied(self.model):
-            logits = self.logits(pixels, generator)
-            values = torch.stack([loss(drawn, labels) for drawn in logits]).mean(0)
-        (gradient,) = torch.autograd.grad(values.sum(), pixels)
-        self.meter.backwards += len(images)
-        if self.mode.exact_forward:
-            margins = torch.stack([margin(drawn, labels) for drawn in logits.detach()]).mean(0)
-        else:
-            margins = self.margins(images, labels, generator)
-        return Step(values.detach(), gradient, margins)
+        """Return loss and gradient to the pixels, averaged over ``draws`` draws, and the margin.
+
+        A gradient is zero where it is not finite, and everywhere when no logit depends on the pixels; the meter
+        counts both.
+        """
+        values, gradients, margins = self._differentiate(images, labels, [loss], generator)
+        return Step(values[0], gradients[0], margins)
+
+    def differences(
+        self, images: Tensor, labels: Tensor, classes: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return ``z_j - z_y`` for the classes ``j [B, k]``: values ``[k, B]``, gradients ``[k, B, C, H, W]``, margin.
+
+        One forward and k backward passes; averages and guards as in ``step``.
+        """
+        return self._differentiate(images, labels, [targeted_margin(column) for column in classes.T], generator)
 
     @torch.no_grad()
     def margins(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return the mean margin ``[B]`` over ``draws`` draws, without a gradient."""
-        return torch.stack([margin(drawn, labels) for drawn in self.logits(images, generator)]).mean(0)
+        """Return the margin ``[B]`` of each image, not negative exactly when it counts as misclassified.
+
+        For a stochastic model: the mean margin over ``draws`` draws; its sign is that of the rule's verdict on these
+        draws, and where that is misclassified, on ``votes`` independent draws as well (an attack that
+        looks often enough would otherwise stop at a lucky draw).
+        """
+        return self._judged(self.logits(images, generator), images, labels, generator)
 
     @torch.no_grad()
     def correct(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Say for each image ``[B]`` whether it is classified as its label under the rule.
+        """Say for each image ``[B]`` whether it is classified as its label under the rule, from ``votes`` draws.
 
         Logits that are not finite are no success of an attacker: the image counts as correct here, and
         ``finite`` tells.
         """
-        logits = self.logits(images, generator, self.votes)
-        ahead = torch.stack([margin(drawn, labels) for drawn in logits]) < 0  # [K, B]
-        broken = ~logits.isfinite().all(-1).all(0)
-        if self.rule != "majority":
-            return (ahead.float().mean(0) > 0.5) | broken
-        # A draw in which the label is not strictly ahead is a vote for the best other class.
-        others = logits.scatter(2, labels.expand(len(logits), -1)[..., None], -torch.inf).argmax(-1)
-        choices = torch.where(ahead, labels, others)
-        votes = torch.nn.functional.one_hot(choices, logits.shape[-1]).sum(0)  # [B, classes]
-        return (margin(votes.double(), labels) < 0) | broken
+        return self._holds(self.logits(images, generator, self.votes), labels)
 
     @torch.no_grad()
     def finite(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -123,13 +133,121 @@ class Target:
         logits = self.logits(images, generator)
         return logits.isfinite().all(-1).all(0) & images.isfinite().flatten(1).all(1)
 
+    def _features(self, images: Tensor) -> Tensor:
+        """Run the deterministic part: up to the head of a divided ``Classifier``, nothing of another module."""
+        if not self.divided:
+            return images
+        self.meter.forwards += len(images)
+        network = cast(Classifier, self.model)
+        return network.decoder.pool(network.backbone(images))
+
+    def _drawn(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
+        self.meter.head_forwards += len(features)
+        if self.divided:
+            return cast(Classifier, self.model).decoder.head(features, generator)
+        self.meter.forwards += len(features)
+        if not self.stochastic or generator is None:
+            return self.model(features)
+        with _global_draws(generator, features.device):
+            return self.model(features)
+
+    def _differentiate(
+        self, images: Tensor, labels: Tensor, losses: Sequence[Loss], generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean losses ``[k, B]``, their gradients ``[k, B, C, H, W]`` and the margin ``[B]``.
+
+        The gradient to the head's input is averaged draw by draw, each graph freed before the next, then pulled
+        back once through the deterministic part.
+        """
+        pixels = images.detach().requires_grad_()
+        with torch.enable_grad(), self.mode.applied(self.model):
+            features = self._features(pixels)
+            leaf = pixels if features is pixels else features.detach().requires_grad_()
+            values, pulled, drawn = [], [], []
+            for _ in range(self.draws):
+                logits = self._drawn(leaf, generator)
+                found = [loss(logits, labels) for loss in losses]
+                pulled.append(_pull_all([value.sum() for value in found], leaf))
+                values.append(torch.stack(found).detach())
+                drawn.append(logits.detach())
+                del logits, found
+            gradients = torch.stack(pulled).mean(0)
+            if leaf is not pixels:
+                gradients = _pull_all([features] * len(losses), pixels, list(gradients))
+        self.meter.backwards += len(images) * len(losses)
+        finite = gradients.isfinite()
+        gradients = torch.where(finite, gradients, 0)
+        self.meter.broken_gradients += int((~finite.flatten(2).all(2)).sum())
+        self.meter.zero_gradients += int((gradients.flatten(2) == 0).all(2).sum())
+        if self.mode.exact_forward:
+            margins = self._judged(torch.stack(drawn), images, labels, generator)
+        else:
+            margins = self.margins(images, labels, generator)
+        return torch.stack(values).mean(0), gradients, margins
+
+    @torch.no_grad()
+    def _judged(self, logits: Tensor, images: Tensor, labels: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return the mean margin ``[B]`` of logits ``[K, B, classes]`` with the sign of the verdict."""
+        mean = torch.stack([margin(drawn, labels) for drawn in logits]).mean(0)
+        if not self.stochastic:
+            return mean
+        lost = ~self._holds(logits, labels)
+        rows = lost.nonzero().squeeze(1)
+        if len(rows):
+            lost[rows] = ~self.correct(images[rows], labels[rows], _independent(generator))
+        # Both keep the order of the mean margins, so that an attack still sees what improves.
+        narrow = NARROW / (1 + mean.abs().clamp_max(1 / NARROW))
+        held = torch.where(mean >= 0, -narrow, mean)
+        beaten = torch.where(mean < 0, narrow, mean)
+        return torch.where(mean.isfinite(), torch.where(lost, beaten, held), mean)
+
+    def _holds(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Apply the rule to logits ``[K, B, classes]``: is each image ``[B]`` classified as its label?"""
+        ahead = torch.stack([margin(drawn, labels) for drawn in logits]) < 0  # [K, B]
+        broken = ~logits.isfinite().all(-1).all(0)
+        if self.rule != "majority":
+            return (ahead.float().mean(0) > 0.5) | broken
+        # A draw in which the label is not strictly ahead is a vote for the best other class.
+        others = logits.scatter(2, labels.expand(len(logits), -1)[..., None], -torch.inf).argmax(-1)
+        choices = torch.where(ahead, labels, others)
+        votes = functional.one_hot(choices, logits.shape[-1]).sum(0)  # [B, classes]
+        return (margin(votes.double(), labels) < 0) | broken
+
+
+def _pull_all(values: Sequence[Tensor], wanted: Tensor, weights: Sequence[Tensor | None] | None = None) -> Tensor:
+    """Return the gradient of each of k values (weighted) that share a graph ``[k, *wanted]``, then let the graph go.
+
+    It is zero for a value that does not depend on ``wanted``.
+    """
+    found = []
+    for index, (value, weight) in enumerate(zip(values, weights or [None] * len(values), strict=True), 1):
+        gradient = None
+        if value.requires_grad:
+            shared = index < len(values)
+            (gradient,) = torch.autograd.grad(value, wanted, weight, retain_graph=shared, allow_unused=True)
+        found.append(torch.zeros_like(wanted) if gradient is None else gradient)
+    return torch.stack(found)
+
+
+def _independent(generator: torch.Generator | None) -> torch.Generator | None:
+    """Return a new generator, seeded by a draw from ``generator``."""
+    if generator is None:
+        return None
+    seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+    return torch.Generator(generator.device).manual_seed(int(seed))
+
 
 @contextmanager
-def _global_draws(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
+def _global_draws(generator: torch.Generator, device: torch.device) -> Iterator[None]:
     """Let a module that draws from torch's global generator draw from ``generator``; leave the global one as it was."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        seed = torch.randint(2**62, (), generator=generator, device=generator.device if generator else None)
-        torch.manual_seed(int(seed))
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    on_cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_cuda else []):
+        # Not torch.manual_seed, which would seed every GPU for good.
+        torch.default_generator.manual_seed(seed)
+        if on_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield
 
 
@@ -137,14 +255,17 @@ def _global_draws(generator: torch.Generator | None, device: torch.device) -> It
 def attackable(model: nn.Module) -> Iterator[nn.Module]:
     """Put every module in eval mode and switch off the gradients of all parameters; restore both, one by one.
 
-    Also after an exception. TF32 and autocast are off inside: gradients are fp32.
+    Also after an exception. TF32, autocast and a decoder's bf16 are off inside: logits and gradients are fp32.
     """
     modes = [(module, module.training) for module in model.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    precisions = [(module, module.precision) for module in model.modules() if isinstance(module, Decoder)]
     tf32 = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
     try:
         for module, _ in modes:
             module.training = False
+        for decoder, _ in precisions:
+            decoder.precision = "fp32"
         for parameter, _ in wanted:
             parameter.requires_grad_(False)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -154,6 +275,8 @@ def attackable(model: nn.Module) -> Iterator[nn.Module]:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
         for module, training in modes:
             module.training = training
+        for decoder, precision in precisions:
+            decoder.precision = precision
         for parameter, required in wanted:
             parameter.requires_grad_(required)
 
@@ -169,49 +292,54 @@ def make_target(
 ) -> Target:
     """Return the target for ``model``, found stochastic or not by running it on some of ``images``.
 
-    Call it inside ``attackable(model)``.
+    Call it inside ``attackable(model)``. torch's global generator is left as it was. ``rule`` is ``majority`` or
+    ``expected`` and means nothing to a deterministic model.
 
-    Raises ``UserError`` for images outside [0, 1], of another rank than 4 or not finite, and for logits
-    that are not finite or not ``[B, classes]``.
+    Raises ``UserError`` for images outside [0, 1], of another rank than 4, not finite or none at all, for
+    logits that are not finite or not ``[B, classes]``, and for an unknown rule.
     """
     check_images(images)
+    check_count("draws", draws)
+    check_count("votes", votes)
+    if rule not in (None, "single", *RULES):
+        raise UserError(f"rule {rule!r} is unknown{nearest(str(rule), list(RULES))}; choose from: {', '.join(RULES)}")
+    if not len(images):
+        raise UserError("a target needs at least one image, to see what the model returns")
     sample = images[:8]
-    with torch.no_grad():
-        passes = [model(sample) for _ in range(5)]
-    if passes[0].ndim != 2 or passes[0].shape[1] < 2:
+    generator = torch.Generator().manual_seed(0)
+    passes = []
+    for _ in range(5):
+        with torch.no_grad(), _global_draws(generator, images.device):
+            passes.append(model(sample))
+    if passes[0].ndim != 2 or passes[0].shape[0] != len(sample) or passes[0].shape[1] < 2:
         raise UserError(f"the model must return logits [B, classes >= 2], not {tuple(passes[0].shape)}")
     if not all(bool(found.isfinite().all()) for found in passes):
         raise UserError("the model's logits are not finite on clean images; nothing can be said about its robustness")
-    head = getattr(getattr(model, "decoder", None), "head", None)
-    stochastic = bool(getattr(head, "stochastic", False)) or any(bool((p != passes[0]).any()) for p in passes)
-    chosen: Rule = (rule or "majority") if stochastic else "single"
+    stochastic = _declared(model) or any(_differ(found, passes[0]) for found in passes[1:])
+    divided = isinstance(model, Classifier) and not _declared(model.backbone) and not _declared(model.decoder.stages)
+    if divided and stochastic:
+        divided = _declared(cast(Classifier, model).decoder.head)
+    if stochastic and rule == "single":
+        raise UserError(f"the model draws random numbers, so one draw decides nothing; choose from: {', '.join(RULES)}")
     return Target(
         model,
         stochastic,
-        chosen,
+        (rule or "majority") if stochastic else "single",
         draws if stochastic else 1,
         votes if stochastic else 1,
         mode or OwnSurrogate(),
         Meter(),
+        passes[0].shape[1],
+        divided,
     )
 
 
-def check_images(images: Tensor) -> None:
-    """Raise ``UserError`` unless ``images`` are finite pixels ``[B, C, H, W]`` in [0, 1]."""
-    if images.ndim != 4 or not images.is_floating_point():
-        raise UserError(f"images must be floating-point pixels [B, C, H, W], not {images.dtype} {tuple(images.shape)}")
-    if not bool(images.isfinite().all()):
-        raise UserError("images hold values that are not finite; attack pixels in [0, 1]")
-    if len(images) and (float(images.min()) < 0 or float(images.max()) > 1):
-        raise UserError(
-            f"images must be pixels in [0, 1], found {float(images.min()):.3g} to {float(images.max()):.3g}; "
-            "put normalisation inside the model"
-        )
+def _declared(model: nn.Module) -> bool:
+    """Say whether a part of the model states that it draws random numbers."""
+    return any(getattr(module, "stochastic", False) is True for module in model.modules())
 
 
-def check_labels(labels: Tensor, images: Tensor, classes: int) -> None:
-    """Raise ``UserError`` unless ``labels`` are one class index in [0, classes) per image."""
-    if labels.shape != (len(images),) or labels.is_floating_point():
-        raise UserError(f"labels must be {len(images)} class indices, not {labels.dtype} {tuple(labels.shape)}")
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise UserError(f"labels must lie in 0..{classes - 1}, found {int(labels.min())}..{int(labels.max())}")
+def _differ(one: Tensor, other: Tensor) -> bool:
+    scaled = [functional.normalize(logits, dim=1) for logits in (one, other)]
+    distance = (scaled[0] - scaled[1]).norm(dim=1)
+    return bool((one.argmax(1) != other.argmax(1)).any()) or bool((distance > RANDOM).any())

@@ -66,8 +66,10 @@ class Threat:
         """Return the direction of unit norm that increases a loss fastest: the sign, or the normalised gradient."""
         if self.norm == "linf":
             return gradient.sign()
-        length = per_image(gradient).norm(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)
-        return gradient / expand(length, gradient)
+        # Scaled first: the squares of a saturated model's gradient underflow, those of a steep surrogate's overflow.
+        tiny = torch.finfo(gradient.dtype).tiny
+        scaled = gradient / expand(norm_of(gradient, "linf").clamp_min(tiny), gradient)
+        return scaled / expand(norm_of(scaled, "l2").clamp_min(tiny), gradient)
 
     def random_start(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return a random point of the ball: uniform in each pixel, or of uniform radius in a uniform direction."""
@@ -77,6 +79,16 @@ class Threat:
         noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
         radius = torch.rand(len(images), generator=generator, device=images.device, dtype=images.dtype)
         return self.project(images + self.eps * expand(radius, images) * self.steepest(noise), images)
+
+    def random_rim(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a random point of norm eps (before the box cuts it): noise in [-1, 1] or Gaussian, scaled."""
+        if self.norm == "linf":
+            noise = 2 * torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype) - 1
+            noise = noise / expand(norm_of(noise, "linf").clamp_min(torch.finfo(noise.dtype).tiny), noise)
+        else:
+            noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+            noise = self.steepest(noise)
+        return self.project(images + self.eps * noise, images)
 
 
 def norm_of(change: Tensor, norm: str) -> Tensor:

@@ -1,0 +1,38 @@
+"""What an attack refuses, before it costs any time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from resnet_spiking.errors import UserError
+
+EXACT = (torch.float32, torch.float64)
+
+
+def check_images(images: Tensor) -> None:
+    """Raise ``UserError`` unless ``images`` are finite pixels ``[B, C, H, W]`` in [0, 1], fp32 or fp64."""
+    if images.ndim != 4 or images.dtype not in EXACT:
+        advice = "; divide bytes by 255" if images.dtype == torch.uint8 else ""
+        raise UserError(f"images must be fp32 pixels [B, C, H, W], not {images.dtype} {tuple(images.shape)}{advice}")
+    if not bool(images.isfinite().all()):
+        raise UserError("images hold values that are not finite; attack pixels in [0, 1]")
+    if images.numel() and (float(images.min()) < 0 or float(images.max()) > 1):
+        raise UserError(
+            f"images must be pixels in [0, 1], found {float(images.min()):.3g} to {float(images.max()):.3g}; "
+            "put normalisation inside the model"
+        )
+
+
+def check_labels(labels: Tensor, images: Tensor, classes: int) -> None:
+    """Raise ``UserError`` unless ``labels`` are one class index in [0, classes) per image."""
+    if labels.shape != (len(images),) or labels.is_floating_point() or labels.dtype == torch.bool:
+        raise UserError(f"labels must be {len(images)} class indices, not {labels.dtype} {tuple(labels.shape)}")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise UserError(f"labels must lie in 0..{classes - 1}, found {int(labels.min())}..{int(labels.max())}")
+
+
+def check_count(name: str, value: int) -> None:
+    """Raise ``UserError`` unless ``value`` is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"{name} must be a whole number of at least 1, not {value!r}")

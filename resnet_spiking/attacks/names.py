@@ -1,0 +1,67 @@
+"""The attacks by name: what each one is and where it lives. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from resnet_spiking.errors import UserError, nearest
+
+Kind = Literal["white-box", "black-box", "minimum-norm"]
+
+
+@dataclass(frozen=True)
+class AttackEntry:
+    """A row of the table.
+
+    ``function``: ``module:function``; ``norms`` it works in; ``preset``: keyword arguments that make the name.
+    """
+
+    name: str
+    function: str
+    norms: tuple[str, ...]
+    kind: Kind
+    summary: str
+    preset: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self) -> Callable[..., Any]:
+        """Import and return the function."""
+        module, function = self.function.split(":")
+        return getattr(importlib.import_module(module), function)
+
+
+_OWN = "resnet_spiking.attacks."
+_BOTH = ("linf", "l2")
+
+ATTACKS: dict[str, AttackEntry] = {
+    entry.name: entry
+    for entry in (
+        AttackEntry("noise", _OWN + "noise:noise", _BOTH, "black-box", "worst of n uniform and n corner draws"),
+        AttackEntry("fgsm", _OWN + "fgsm:fgsm", _BOTH, "white-box", "one step of size eps"),
+        AttackEntry("pgd", _OWN + "pgd:pgd", _BOTH, "white-box", "projected gradient ascent from a random start"),
+        AttackEntry("apgd-ce", _OWN + "apgd:apgd", _BOTH, "white-box", "APGD on cross-entropy", {"loss": "ce"}),
+        AttackEntry("apgd-margin", _OWN + "apgd:apgd", _BOTH, "white-box", "APGD on the margin", {"loss": "margin"}),
+        AttackEntry("apgd-dlr", _OWN + "apgd:apgd", _BOTH, "white-box", "APGD on the DLR loss", {"loss": "dlr"}),
+        AttackEntry(
+            "apgd-t", _OWN + "apgd:apgd_targeted", _BOTH, "white-box", "APGD at each of the best other classes"
+        ),
+        AttackEntry("sapgd", _OWN + "sapgd:sapgd", _BOTH, "white-box", "SA-PGD; meant for the gradient mode assg"),
+        AttackEntry("square", _OWN + "square:square", _BOTH, "black-box", "random square search on the margin"),
+        AttackEntry("transfer", _OWN + "transfer:transfer", _BOTH, "black-box", "crafted on another model"),
+        AttackEntry("fmn", _OWN + "fmn:fmn", _BOTH, "minimum-norm", "fast minimum norm"),
+        AttackEntry("ddn", _OWN + "ddn:ddn", ("l2",), "minimum-norm", "decoupled direction and norm"),
+        AttackEntry("deepfool", _OWN + "deepfool:deepfool", _BOTH, "minimum-norm", "steps to the nearest border"),
+    )
+}
+
+
+def find_attack(name: str) -> AttackEntry:
+    """Return the row of that name.
+
+    Raises ``UserError``, with the nearest name, for an unknown one.
+    """
+    if name not in ATTACKS:
+        raise UserError(f"attack {name!r} is unknown{nearest(name, list(ATTACKS))}; choose from: {', '.join(ATTACKS)}")
+    return ATTACKS[name]
