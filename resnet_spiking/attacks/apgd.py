@@ -11,6 +11,7 @@ from torch import Tensor
 from resnet_spiking.attacks.best import Best, Outcome, survivors
 from resnet_spiking.attacks.checks import check_count
 from resnet_spiking.attacks.losses import TARGETED, Loss, find_loss
+from resnet_spiking.attacks.schedule import checkpoints
 from resnet_spiking.attacks.target import Target
 from resnet_spiking.attacks.threat import Threat, expand
 from resnet_spiking.errors import UserError, nearest
@@ -167,7 +168,7 @@ class _Ascent:
         )
         state = self._look(state, loss_of)
         state = state._replace(checked_loss=state.top_loss, rises=torch.zeros_like(state.rises))
-        interval = due = max(int(0.22 * self.steps), 1)
+        due = checkpoints(self.steps)
         for step in range(1, self.steps + 1):
             if not len(state.rows):
                 return
@@ -178,10 +179,8 @@ class _Ascent:
                 self.best.update(state.rows, state.at, margin, self.spent)
                 return
             state = self._look(state, loss_of)
-            if step == due:
-                state = self._check(state, interval)
-                interval = max(interval - max(int(0.03 * self.steps), 1), max(int(0.06 * self.steps), 1))
-                due += interval
+            if step in due:
+                state = self._check(state, due[step])
 
     def _look(self, state: _State, loss_of: Callable[[Tensor], Loss]) -> _State:
         """Take loss and gradient at the present point, and let go of the images that have succeeded there."""

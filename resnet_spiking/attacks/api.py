@@ -149,11 +149,12 @@ def _run(
     sample = images[:8].to(device)
 
     def targeted(network: nn.Module) -> Target:
-        return make_target(stack.enter_context(attackable(network)), sample, draws=draws, rule=rule, mode=mode)
+        target = make_target(stack.enter_context(attackable(network)), sample, draws=draws, rule=rule, mode=mode)
+        check_labels(labels, images, target.classes)
+        return target
 
     with ExitStack() as stack:
         target = targeted(model)
-        check_labels(labels, images, target.classes)
         # A model among the options (the source of a transfer) is prepared like the one under attack.
         ready = {key: targeted(value) if isinstance(value, nn.Module) else value for key, value in options.items()}
         for start in range(0, len(images), batch_size):

@@ -99,6 +99,13 @@ def norm_of(change: Tensor, norm: str) -> Tensor:
     return flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
 
 
+def over_mean(gradient: Tensor) -> Tensor:
+    """Return ``g / mean|g|`` of each image; a zero gradient stays zero, a tiny or huge one keeps its digits."""
+    tiny = torch.finfo(gradient.dtype).tiny
+    scaled = gradient / expand(norm_of(gradient, "linf").clamp_min(tiny), gradient)
+    return scaled / expand(per_image(scaled.abs()).mean(1).clamp_min(tiny), scaled)
+
+
 def per_image(values: Tensor) -> Tensor:
     """Return ``values [B, ...]`` as ``[B, D]``."""
     return values.reshape(len(values), values[0].numel() if len(values) else 0)

@@ -1,0 +1,71 @@
+"""DDN: decoupled direction and norm, for the smallest change in L2."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from resnet_spiking.attacks.checks import check_count
+from resnet_spiking.attacks.losses import find_loss
+from resnet_spiking.attacks.minimum import MinimumNorm, Nearest
+from resnet_spiking.attacks.target import Target
+from resnet_spiking.attacks.threat import Norm, Threat, expand, norm_of
+from resnet_spiking.errors import UserError
+
+
+def ddn(
+    target: Target,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    norm: Norm = "l2",
+    generator: torch.Generator,
+    steps: int = 100,
+    gamma: float = 0.05,
+    radius: float = 1.0,
+    loss: str = "ce",
+) -> MinimumNorm:
+    """Look for the nearest misclassified image: the gradient sets the direction, success sets the norm.
+
+    Per image, with the change d (0 at first) and the norm e (``radius`` at first)::
+
+        d <- d + a grad L / ||grad L||_2
+        e <- e (1 - gamma) where x + d is misclassified, else e (1 + gamma)
+        d <- e d / ||d||_2, cut to the box
+
+    a falls from 1 to 0.01 along a half cosine. A zero gradient is replaced by a random direction. Pixels
+    are not rounded to 256 levels: the radii of interest here are smaller than one level.
+
+    Source: Rony et al., "Decoupling direction and norm for efficient gradient-based L2 adversarial attacks and
+    defenses", CVPR 2019, algorithm 1.
+
+    Raises ``UserError`` for another norm than ``l2``, an unknown loss or a count below 1.
+    """
+    if norm != "l2":
+        raise UserError(f"ddn works in l2 only, not in {norm}")
+    check_count("steps", steps)
+    chosen = find_loss(loss)
+    unit = Threat("l2", 1.0)
+    nearest = Nearest(target, images, labels, norm, generator)
+    rows = nearest.active
+    if not len(rows):
+        return nearest.result()
+    target.mode.start()
+    clean, truth = images[rows], labels[rows]
+    change = torch.zeros_like(clean)
+    size = torch.full((len(rows),), radius, device=images.device, dtype=images.dtype)
+    for step in range(steps):
+        length = 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2
+        found = target.step(clean + change, truth, chosen, generator)
+        wrong = nearest.update(rows, clean + change, found.margin)
+        flat = expand((found.gradient == 0).flatten(1).all(1), clean)
+        noise = torch.randn(clean.shape, generator=generator, device=clean.device, dtype=clean.dtype)
+        change = change + length * unit.steepest(torch.where(flat, noise, found.gradient))
+        if step:
+            size = size * torch.where(wrong, 1 - gamma, 1 + gamma)
+        scale = size / norm_of(change, "l2").clamp_min(torch.finfo(change.dtype).tiny)
+        change = (clean + change * expand(scale, change)).clamp(0, 1) - clean
+    nearest.update(rows, clean + change, target.margins(clean + change, truth, generator))
+    return nearest.result()
