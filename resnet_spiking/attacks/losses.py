@@ -33,14 +33,16 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     """Difference of logits ratio ``-(z_y - max_{j != y} z_j) / (z_(1) - z_(3))``, z_(k) the k-th largest.
 
-    The denominator is at least ``SMALLEST_SPREAD``; with two classes it is ``z_(1) - z_(2)``.
+    The denominator is at least ``SMALLEST_SPREAD``. Two classes have no third, and the ratio with the second would be
+    -1 everywhere: there it is the margin.
 
     Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
     parameter-free attacks", ICML 2020, section 4.1.
     """
-    ordered = logits.sort(dim=1, descending=True).values
-    spread = ordered[:, 0] - ordered[:, min(2, logits.shape[1] - 1)]
-    return margin(logits, labels) / spread.clamp_min(SMALLEST_SPREAD)
+    if logits.shape[1] < 3:
+        return margin(logits, labels)
+    ordered = logits.topk(3, dim=1).values
+    return margin(logits, labels) / (ordered[:, 0] - ordered[:, 2]).clamp_min(SMALLEST_SPREAD)
 
 
 def targeted_margin(targets: Tensor) -> Loss:
@@ -55,14 +57,18 @@ def targeted_margin(targets: Tensor) -> Loss:
 def targeted_dlr(targets: Tensor) -> Loss:
     """Return the loss ``-(z_y - z_t) / (z_(1) - (z_(3) + z_(4))/2)``, with the same guard as ``dlr``.
 
-    Source: Croce and Hein, ICML 2020, section 4.3. It needs four classes; below that the denominator is
-    ``z_(1)`` less the smallest logit.
+    Below four classes it is the targeted margin, for the same reason.
+
+    Source: Croce and Hein, ICML 2020, section 4.3.
     """
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        ordered = logits.sort(dim=1, descending=True).values
-        low = (ordered[:, 2] + ordered[:, 3]) / 2 if logits.shape[1] > 3 else ordered[:, -1]
-        return targeted_margin(targets)(logits, labels) / (ordered[:, 0] - low).clamp_min(SMALLEST_SPREAD)
+        gain = targeted_margin(targets)(logits, labels)
+        if logits.shape[1] < 4:
+            return gain
+        ordered = logits.topk(4, dim=1).values
+        spread = ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2
+        return gain / spread.clamp_min(SMALLEST_SPREAD)
 
     return loss
 

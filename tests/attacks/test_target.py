@@ -1,0 +1,217 @@
+"""The target: gradients averaged over draws, rules, what it restores and what it leaves alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from attack_cases import BrokenGradient, Fixed, Votes, linear_case, rate_classifier, target_of
+from torch import Tensor, nn
+
+from resnet_spiking.attacks.losses import LOSSES
+from resnet_spiking.attacks.target import attackable, make_target
+from resnet_spiking.errors import UserError
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_one_pass_and_k_head_draws_have_the_gradient_of_k_full_passes(loss: str) -> None:
+    model = rate_classifier()
+    images = torch.rand(4, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+    labels = torch.tensor([0, 1, 2, 0])
+    target = target_of(model, images, draws=7)
+    found = target.step(images, labels, LOSSES[loss], torch.Generator().manual_seed(9))
+
+    pixels = images.clone().requires_grad_()
+    same_draws = torch.Generator().manual_seed(9)
+    values = torch.stack([LOSSES[loss](model(pixels, same_draws), labels) for _ in range(7)]).mean(0)
+    (gradient,) = torch.autograd.grad(values.sum(), pixels)
+    assert gradient.abs().max() > 0
+    assert torch.allclose(found.gradient, gradient, rtol=1e-4, atol=1e-8)
+    assert torch.allclose(found.loss, values.detach(), rtol=1e-6)
+
+
+def test_draws_cost_the_head_alone(generator: torch.Generator) -> None:
+    model, images = rate_classifier(), torch.rand(4, 3, 12, 12)
+    target = target_of(model, images, draws=7, votes=3)
+    passes = []
+    model.backbone.register_forward_hook(lambda module, inputs, output: passes.append(len(output)))
+    target.logits(images, generator)
+    assert passes == [4]
+    assert (target.meter.forwards, target.meter.head_forwards, target.meter.backwards) == (4, 28, 0)
+
+
+def test_another_stochastic_module_runs_whole_for_each_draw(generator: torch.Generator) -> None:
+    images = torch.rand(3, 1, 2, 2)
+    target = target_of(Votes([0.5, 0.5]), images, draws=6)
+    assert target.logits(images, generator).shape == (6, 3, 2)
+    assert target.meter.forwards == 18
+
+
+def test_differences_are_the_gradients_of_each_class(generator: torch.Generator) -> None:
+    case = linear_case(classes=4)
+    target = target_of(case.model, case.images)
+    classes = torch.stack([(case.labels + shift) % 4 for shift in (1, 2, 3)], dim=1)
+    values, gradients, margins = target.differences(case.images, case.labels, classes, generator)
+    logits, weight = case.model(case.images), case.model[1].weight  # type: ignore[index]
+    for column in range(3):
+        j = classes[:, column]
+        rows = torch.arange(len(j))
+        assert torch.allclose(values[column], logits[rows, j] - logits[rows, case.labels])
+        assert torch.allclose(gradients[column].flatten(1), weight[j] - weight[case.labels])
+    assert torch.allclose(margins, values.amax(0))
+    assert (target.meter.forwards, target.meter.backwards) == (12, 36)
+
+
+def test_deterministic_and_stochastic_models_are_told_apart() -> None:
+    images = torch.rand(4, 3, 12, 12)
+    assert not target_of(rate_classifier(encoding="direct"), images).stochastic
+    assert target_of(rate_classifier(), images).stochastic
+    assert target_of(Votes([0.5, 0.3, 0.2]), images).stochastic
+    assert target_of(rate_classifier(encoding="direct"), images, rule="majority").rule == "single"
+
+
+VOTES = torch.tensor(  # [5 draws, 3 images, 3 classes]; the label is 0 everywhere
+    [
+        [[2.0, 1, 0], [2, 1, 0], [2, 1, 0]],
+        [[2.0, 1, 0], [2, 1, 0], [2, 1, 0]],
+        [[0.0, 1, 0], [0, 1, 0], [2, 1, 0]],
+        [[0.0, 1, 0], [0, 0, 1], [0, 1, 0]],
+        [[1.0, 1, 0], [1, 0, 1], [0, 1, 0]],
+    ]
+)
+
+
+class Recited(nn.Module):
+    """Returns the given logits draw by draw."""
+
+    stochastic = True
+
+    def __init__(self, draws: Tensor) -> None:
+        super().__init__()
+        self.draws, self.turn = draws, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.turn += 1
+        return self.draws[(self.turn - 1) % len(self.draws), : len(images)]
+
+
+def test_rules_on_hand_computed_votes() -> None:
+    """Image 0: 2 votes of 5 against 3 for class 1. Image 1: 2 votes against 1 and 2. Image 2: 3 votes of 5."""
+    images, labels = torch.rand(3, 1, 2, 2), torch.zeros(3, dtype=torch.long)
+    majority = target_of(Recited(VOTES), images, votes=5, rule="majority")
+    expected = target_of(Recited(VOTES), images, votes=5, rule="expected")
+    # Image 1: two draws for 0, one for 1, and two in which 2 wins or ties with 0: a tie in votes, so wrong.
+    assert majority.correct(images, labels).tolist() == [False, False, True]
+    assert expected.correct(images, labels).tolist() == [False, False, True]
+    wider = torch.cat([VOTES, torch.tensor([[[2.0, 1, 0]] * 3])])  # a sixth draw, right for all
+    majority = target_of(Recited(wider), images, votes=6, rule="majority")
+    expected = target_of(Recited(wider), images, votes=6, rule="expected")
+    # Image 0: 3 to 3. Image 1: 3 to 2 to 1, but right in no more than half. Image 2: 4 to 2.
+    assert majority.correct(images, labels).tolist() == [False, True, True]
+    assert expected.correct(images, labels).tolist() == [False, False, True]
+
+
+def test_ties_of_a_deterministic_model_count_as_wrong() -> None:
+    images, labels = torch.rand(2, 1, 2, 2), torch.tensor([0, 1])
+    target = target_of(Fixed([1.0, 1.0, 0.0]), images)
+    assert not target.correct(images, labels).any()
+
+
+def test_margins_have_the_sign_of_the_verdict(generator: torch.Generator) -> None:
+    images = torch.rand(60, 1, 2, 2)
+    labels = torch.zeros(60, dtype=torch.long)
+    # Right in 45 % of the draws: no draw of five tells that from half, two of forty must agree.
+    likely = target_of(Votes([0.9, 0.1]), images, draws=15, votes=15).margins(images, labels, generator)
+    beaten = target_of(Votes([0.1, 0.9]), images, draws=15, votes=15).margins(images, labels, generator)
+    assert (likely < 0).all()
+    assert (beaten >= 0).all()
+
+
+def test_a_lucky_draw_is_no_success(generator: torch.Generator) -> None:
+    """An image that is right in 60 % of the draws is lost by chance in a few of many looks; independent votes tell."""
+    images = torch.rand(400, 1, 1, 1)
+    labels = torch.zeros(400, dtype=torch.long)
+    target = target_of(Votes([0.6, 0.4]), images, draws=5, votes=101)
+    assert (target.margins(images, labels, generator) >= 0).float().mean() < 0.02
+    unconfirmed = ~target._holds(target.logits(images, generator), labels)
+    assert unconfirmed.float().mean() > 0.2
+
+
+def test_the_global_generator_is_left_alone(generator: torch.Generator) -> None:
+    images, labels = torch.rand(4, 3, 12, 12), torch.zeros(4, dtype=torch.long)
+    for model in (Votes([0.6, 0.3, 0.1]), rate_classifier()):
+        before = torch.random.get_rng_state()
+        target = target_of(model, images, draws=3, votes=3)
+        target.step(images, labels, LOSSES["ce"], generator)
+        target.correct(images, labels, generator)
+        assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_draws_follow_the_generator() -> None:
+    images = torch.rand(50, 1, 2, 2)
+    target = target_of(Votes([0.5, 0.5]), images, draws=3)
+    first, again, other = (target.logits(images, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_gradients_that_are_zero_or_broken_are_counted(generator: torch.Generator) -> None:
+    images, labels = torch.rand(4, 3, 2, 2), torch.zeros(4, dtype=torch.long)
+    for connected in (True, False):
+        target = target_of(Fixed([1.0, 0.0], connected), images)
+        assert not target.step(images, labels, LOSSES["ce"], generator).gradient.any()
+        assert (target.meter.zero_gradients, target.meter.broken_gradients) == (4, 0)
+    case = linear_case()
+    target = target_of(BrokenGradient(case.model), case.images)
+    gradient = target.step(case.images, case.labels, LOSSES["margin"], generator).gradient
+    assert gradient.isfinite().all()
+    assert not gradient[:, 0, 0, :2].any()
+    assert (target.meter.zero_gradients, target.meter.broken_gradients) == (0, 12)
+
+
+def test_modes_gradients_and_precision_are_restored_module_by_module() -> None:
+    model = rate_classifier().train()
+    model.backbone[0].eval()  # type: ignore[index]
+    model.decoder.precision = "bf16"
+    model.decoder.head.requires_grad_(True)
+    modes = [module.training for module in model.modules()]
+    wanted = [parameter.requires_grad for parameter in model.parameters()]
+
+    def fail() -> None:
+        with attackable(model):
+            assert not any(module.training for module in model.modules())
+            assert not any(parameter.requires_grad for parameter in model.parameters())
+            assert model.decoder.precision == "fp32"
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        fail()
+    assert [module.training for module in model.modules()] == modes
+    assert [parameter.requires_grad for parameter in model.parameters()] == wanted
+    assert model.decoder.precision == "bf16"
+    assert len(set(modes)) == len(set(wanted)) == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (nn.Identity(), "logits"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(12, 1)), "classes >= 2"),
+        (Fixed([1.0, torch.nan]), "not finite"),
+        (Fixed([1.0, torch.inf]), "not finite"),
+    ],
+)
+def test_models_that_cannot_be_attacked(model: nn.Module, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        make_target(model, torch.rand(2, 3, 2, 2))
+
+
+def test_settings_that_mean_nothing() -> None:
+    images = torch.rand(2, 3, 2, 2)
+    with pytest.raises(UserError, match="did you mean 'majority'"):
+        make_target(Votes([0.5, 0.5]), images, rule="majorty")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="one draw decides nothing"):
+        make_target(Votes([0.5, 0.5]), images, rule="single")
+    with pytest.raises(UserError, match="draws"):
+        make_target(Votes([0.5, 0.5]), images, draws=0)
+    with pytest.raises(UserError, match="at least one image"):
+        make_target(Votes([0.5, 0.5]), images[:0])
