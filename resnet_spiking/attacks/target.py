@@ -22,6 +22,8 @@ RULES = ("majority", "expected")
 # Logits of two passes, each scaled to length 1, differ by more than this when a model draws random numbers (the
 # threshold of AutoAttack's own check); rounding on a GPU stays far below.
 RANDOM = 1e-4
+# Draws run together up to this many rows: beyond it a head is no quicker, and its graph takes memory.
+ROWS = 512
 # What stands for "just not" and "just" when the mean margin and the rule disagree.
 NARROW = 1e-6
 
@@ -88,7 +90,7 @@ class Target:
         """
         count = (draws or self.draws) if self.stochastic else 1
         features = self._features(images)
-        return torch.stack([self._drawn(features, generator) for _ in range(count)])
+        return torch.cat([self._drawn(features, size, generator) for size in self._groups(count, len(images))])
 
     def step(self, images: Tensor, labels: Tensor, loss: Loss, generator: torch.Generator | None = None) -> Step:
         """Return loss and gradient to the pixels, averaged over ``draws`` draws, and the margin.
@@ -112,9 +114,9 @@ class Target:
     def margins(self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the margin ``[B]`` of each image, not negative exactly when it counts as misclassified.
 
-        For a stochastic model: the mean margin over ``draws`` draws; its sign is that of the rule's verdict on these
-        draws, and where that is misclassified, on ``votes`` independent draws as well (an attack that
-        looks often enough would otherwise stop at a lucky draw).
+        For a stochastic model: the mean margin over ``draws`` draws. It is not negative when the label has lost on
+        these draws under the rule, and on ``votes`` independent ones by a standard error of them
+        (``0.5 / sqrt(votes)`` of the draws): an attack that looks a hundred times would else stop at a lucky draw.
         """
         return self._judged(self.logits(images, generator), images, labels, generator)
 
@@ -125,7 +127,7 @@ class Target:
         Logits that are not finite are no success of an attacker: the image counts as correct here, and
         ``finite`` tells.
         """
-        return self._holds(self.logits(images, generator, self.votes), labels)
+        return self._deficit(self.logits(images, generator, self.votes), labels) < 0
 
     @torch.no_grad()
     def finite(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -141,37 +143,46 @@ class Target:
         network = cast(Classifier, self.model)
         return network.decoder.pool(network.backbone(images))
 
-    def _drawn(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
-        self.meter.head_forwards += len(features)
+    def _groups(self, count: int, images: int, *, one_by_one: bool = False) -> list[int]:
+        """Split ``count`` draws into groups that run as one batch: a head's loop over time costs the same for many."""
+        size = 1 if one_by_one or not self.divided else max(ROWS // max(images, 1), 1)
+        return [min(size, count - start) for start in range(0, count, size)]
+
+    def _drawn(self, features: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+        """Return ``count`` draws ``[count, B, classes]`` of the part that may be stochastic."""
+        self.meter.head_forwards += len(features) * count
         if self.divided:
-            return cast(Classifier, self.model).decoder.head(features, generator)
-        self.meter.forwards += len(features)
+            repeated = features.expand(count, *features.shape).flatten(0, 1)
+            return cast(Classifier, self.model).decoder.head(repeated, generator).unflatten(0, (count, len(features)))
+        self.meter.forwards += len(features) * count
         if not self.stochastic or generator is None:
-            return self.model(features)
+            return torch.stack([self.model(features) for _ in range(count)])
         with _global_draws(generator, features.device):
-            return self.model(features)
+            return torch.stack([self.model(features) for _ in range(count)])
 
     def _differentiate(
         self, images: Tensor, labels: Tensor, losses: Sequence[Loss], generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return mean losses ``[k, B]``, their gradients ``[k, B, C, H, W]`` and the margin ``[B]``.
 
-        The gradient to the head's input is averaged draw by draw, each graph freed before the next, then pulled
-        back once through the deterministic part.
+        The gradient to the head's input is averaged over groups of draws, each group's graph freed before the
+        next, then pulled back once through the deterministic part.
         """
+        # A mode that keeps state per image would take the draws of a group for further images.
+        stateful = type(self.mode).select is not GradientMode.select
         pixels = images.detach().requires_grad_()
         with torch.enable_grad(), self.mode.applied(self.model):
             features = self._features(pixels)
             leaf = pixels if features is pixels else features.detach().requires_grad_()
             values, pulled, drawn = [], [], []
-            for _ in range(self.draws):
-                logits = self._drawn(leaf, generator)
-                found = [loss(logits, labels) for loss in losses]
+            for size in self._groups(self.draws, len(images), one_by_one=stateful):
+                logits = self._drawn(leaf, size, generator)
+                found = [torch.stack([loss(draw, labels) for draw in logits]).sum(0) for loss in losses]
                 pulled.append(_pull_all([value.sum() for value in found], leaf))
                 values.append(torch.stack(found).detach())
                 drawn.append(logits.detach())
                 del logits, found
-            gradients = torch.stack(pulled).mean(0)
+            gradients = torch.stack(pulled).sum(0) / self.draws
             if leaf is not pixels:
                 gradients = _pull_all([features] * len(losses), pixels, list(gradients))
         self.meter.backwards += len(images) * len(losses)
@@ -180,10 +191,10 @@ class Target:
         self.meter.broken_gradients += int((~finite.flatten(2).all(2)).sum())
         self.meter.zero_gradients += int((gradients.flatten(2) == 0).all(2).sum())
         if self.mode.exact_forward:
-            margins = self._judged(torch.stack(drawn), images, labels, generator)
+            margins = self._judged(torch.cat(drawn), images, labels, generator)
         else:
             margins = self.margins(images, labels, generator)
-        return torch.stack(values).mean(0), gradients, margins
+        return torch.stack(values).sum(0) / self.draws, gradients, margins
 
     @torch.no_grad()
     def _judged(self, logits: Tensor, images: Tensor, labels: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -191,27 +202,35 @@ class Target:
         mean = torch.stack([margin(drawn, labels) for drawn in logits]).mean(0)
         if not self.stochastic:
             return mean
-        lost = ~self._holds(logits, labels)
+        lost = self._deficit(logits, labels) >= 0
         rows = lost.nonzero().squeeze(1)
         if len(rows):
-            lost[rows] = ~self.correct(images[rows], labels[rows], _independent(generator))
+            votes = self.logits(images[rows], _independent(generator), self.votes)
+            lost[rows] = self._deficit(votes, labels[rows]) >= 0.5 / len(votes) ** 0.5
         # Both keep the order of the mean margins, so that an attack still sees what improves.
         narrow = NARROW / (1 + mean.abs().clamp_max(1 / NARROW))
         held = torch.where(mean >= 0, -narrow, mean)
         beaten = torch.where(mean < 0, narrow, mean)
         return torch.where(mean.isfinite(), torch.where(lost, beaten, held), mean)
 
-    def _holds(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Apply the rule to logits ``[K, B, classes]``: is each image ``[B]`` classified as its label?"""
+    def _deficit(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return by how much the label of each image ``[B]`` loses under the rule, from logits ``[K, B, classes]``.
+
+        ``expected``: 0.5 less the share of draws that are right; ``majority``: half the difference between the
+        shares of the votes for the best other class and for the label; ``single``: the former. Lost is what is not
+        negative. It is negative, too, where logits are not finite.
+        """
         ahead = torch.stack([margin(drawn, labels) for drawn in logits]) < 0  # [K, B]
         broken = ~logits.isfinite().all(-1).all(0)
-        if self.rule != "majority":
-            return (ahead.float().mean(0) > 0.5) | broken
-        # A draw in which the label is not strictly ahead is a vote for the best other class.
-        others = logits.scatter(2, labels.expand(len(logits), -1)[..., None], -torch.inf).argmax(-1)
-        choices = torch.where(ahead, labels, others)
-        votes = functional.one_hot(choices, logits.shape[-1]).sum(0)  # [B, classes]
-        return (margin(votes.double(), labels) < 0) | broken
+        if self.rule == "majority":
+            # A draw in which the label is not strictly ahead is a vote for the best other class.
+            others = logits.scatter(2, labels.expand(len(logits), -1)[..., None], -torch.inf).argmax(-1)
+            choices = torch.where(ahead, labels, others)
+            votes = functional.one_hot(choices, logits.shape[-1]).sum(0)  # [B, classes]
+            deficit = margin(votes.double(), labels) / (2 * len(logits))
+        else:
+            deficit = 0.5 - ahead.double().mean(0)
+        return torch.where(broken, -1, deficit)
 
 
 def _pull_all(values: Sequence[Tensor], wanted: Tensor, weights: Sequence[Tensor | None] | None = None) -> Tensor:

@@ -43,11 +43,14 @@ def linear_case(classes: int = 2, count: int = 12, seed: int = 0) -> LinearCase:
 
 
 def rate_classifier(seed: int = 0, encoding: str = "rate") -> Classifier:
-    """A small stochastic network: convolution, pooling, and a spiking head on Bernoulli spikes."""
+    """A small network: convolution, pooling, and a spiking head on Bernoulli spikes or (``direct``) currents."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         stages = nn.Sequential(nn.Conv2d(4, 6, 3), nn.GELU())
         head = SpikingHead(6, 3, HeadConfig(neuron="lif", hidden=(16,), num_steps=8, encoding=encoding))
+        # Wide enough for neurons to fire and for classes to differ from image to image.
+        head.linears[0].weight.data.normal_(0, 3)
+        head.output.weight.data.normal_()
         backbone = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.GELU())
         return Classifier(backbone, Decoder(stages, head)).eval().requires_grad_(False)
 
