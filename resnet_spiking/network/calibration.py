@@ -11,8 +11,8 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from resnet_spiking.network.spiking_stage import SpikingBlock, SpikingLayer, SpikingStage
 
-GAINS = tuple(2.0**exponent for exponent in (0, 1, -1, 2, -2, 3, -3, 4, -4, 5, -5))
-"""Tried in this order; of equal ones the first is kept."""
+GAINS = tuple(2.0**exponent for exponent in range(-6, 7))
+"""What is tried, in units of the inverse root mean square of a layer's shifted pre-activation."""
 
 
 @torch.no_grad()
@@ -26,8 +26,8 @@ def calibrate(stage: SpikingStage, reference: nn.Sequential, maps: Tensor, gener
     - a BatchNorm that sees spikes takes its running statistics from them (time, batch, positions);
       one whose input is still the reference's keeps the reference's;
     - ``shift = mean(z*) - mean(z)``;
-    - ``gain`` is the one of ``GAINS`` (2^-5 … 2^5) whose rates correlate most with ``a``: rates of a silent or
-      saturated layer carry nothing and correlate least;
+    - ``gain`` is the one of ``GAINS`` (2^-6 … 2^6, over the root mean square of ``z + shift``) whose rates
+      correlate most with ``a``: rates of a silent or saturated layer carry nothing and correlate least;
     - where the spikes are read as values (an identity shortcut, the pooling), their weight is the slope
       of the least-squares line, ``cov(r, a) / var(r)``.
 
@@ -49,7 +49,9 @@ def calibrate(stage: SpikingStage, reference: nn.Sequential, maps: Tensor, gener
             z = _estimating(block, index, signals)
             layer = block.layers[index]
             layer.shift.copy_(target.mean() - z.mean())
-            layer.gain.fill_(max(GAINS, key=lambda gain: _fit(layer, gain, z, activation, steps, generator)))
+            unit = 1 / float((z.double() + layer.shift).square().mean().sqrt().clamp_min(1e-12))
+            fits = [_fit(layer, unit * gain, z, activation, steps, generator) for gain in GAINS]
+            layer.gain.fill_(unit * GAINS[fits.index(max(fits))])
             signals.append(layer(z, steps, generator))
         signal = signals[-1]
         weight = slope(signal.mean(0), activation)

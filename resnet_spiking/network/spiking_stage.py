@@ -30,7 +30,8 @@ class SpikingLayer(nn.Module):
 
     def forward(self, z: Tensor, steps: int, generator: torch.Generator | None = None) -> Tensor:
         """Return spikes ``[T, B, C, h, w]`` for ``z`` of that shape, or ``[B, C, h, w]`` where it is constant."""
-        current = self.gain * (z.float() + self.shift)
+        # Half precision ends here: what a neuron integrates is fp32.
+        current = self.gain * (z.to(torch.promote_types(z.dtype, torch.float32)) + self.shift)
         if current.ndim == 4:
             current = current.expand(steps, -1, -1, -1, -1)
         # A neuron is elementwise: channels last it reads and writes memory in the order of the convolutions.
