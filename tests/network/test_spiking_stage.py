@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from neurons import NEURONS, NeuronParameters, make_neuron
+from resnet_spiking.attacks.gradients.names import list_modes, make_mode
 from resnet_spiking.attacks.losses import margin
 from resnet_spiking.attacks.target import attackable, make_target
 from resnet_spiking.network.backbone import Backbone
@@ -269,8 +270,26 @@ def test_an_attack_runs_the_deterministic_part_once_and_draws_the_rest() -> None
         assert runs == {"before": 1, "stage": 3}
         assert logits.shape == (3, 4, 3)
         assert not torch.equal(logits[0], logits[1])
-        step = target.step(images, labels(4), lambda drawn, wanted: margin(drawn, wanted), draw())
+        step = target.step(images, labels(4), margin, draw())
     assert (step.gradient.flatten(1).abs().amax(1) > 0).all()
+
+
+@pytest.mark.parametrize("encoding", ["direct", "rate"])
+@pytest.mark.parametrize("mode", list_modes())
+def test_every_gradient_mode_reaches_the_pixels(mode: str, encoding: str) -> None:
+    reference = make_stage()
+    trained = NeuronParameters(surrogate="sigmoid", slope=3.0)
+    stage = make("snntorch-lif", reference, encoding=encoding, parameters=trained)
+    calibrate(stage, reference, maps(), draw())
+    backbone = Backbone.wrap(nn.Conv2d(3, 8, 3, stride=2, padding=1), side=12)
+    images = torch.rand(4, 3, 12, 12, generator=draw())
+    with attackable(Classifier(backbone, Decoder(nn.Identity(), stage))) as model:
+        target = make_target(model, images, draws=2)
+        own = target.step(images, labels(4), margin, draw())
+        step = target.using(make_mode(mode)).step(images, labels(4), margin, draw())
+    assert step.gradient.isfinite().all()
+    assert (step.gradient.flatten(1).abs().amax(1) > 0).all()
+    assert (mode == "own") == torch.equal(step.gradient, own.gradient)
 
 
 def test_bf16_convolutions_leave_neurons_in_fp32() -> None:
