@@ -17,6 +17,7 @@ CHOICES = {
     "encoding": ("direct", "rate"),
     "readout": ("mean", "sum", "last", "membrane"),
     "train": ("decoder", "head"),
+    "spiking": ("head", "stage"),
     "optimizer": ("adamw", "sgd"),
     "schedule": ("cosine", "constant"),
     "precision": ("auto", "bf16", "fp32"),
@@ -41,6 +42,9 @@ BRANCH_ONLY = (
     "train",
     "head_lr",
     "spiking_epochs",
+    "spiking",
+    "distill",
+    "distill_temperature",
 )
 
 
@@ -53,6 +57,8 @@ class RunConfig:
     besides. ``train`` says what the Y epochs train: the stages and the head (``decoder``) or the head
     alone, on cached pooled features of the frozen Default (``head``). ``precision="auto"`` becomes what the
     device is quick at (``resolve_precision``) when the run starts, and that is what is recorded.
+    ``spiking`` says where the neurons are: in the head, or in stage 4 too. ``distill`` is the share of the
+    branch's loss that compares it with Default (see ``training.distillation``).
     """
 
     dataset: str = "digits"
@@ -90,6 +96,9 @@ class RunConfig:
     batch_size: int = 128
     precision: str = "auto"
     seed: int = 0
+    spiking: str = "head"
+    distill: float = 0.0
+    distill_temperature: float = 2.0
     train_samples: int | None = None
     test_samples: int | None = None
 
@@ -110,10 +119,10 @@ class RunConfig:
         for name in ("train_samples", "test_samples"):
             if getattr(self, name) is not None:
                 _check_range("--" + name.replace("_", "-"), getattr(self, name), 2, 10**9)
-        for name in ("lr", "head_lr", "slope"):
+        for name in ("lr", "head_lr", "slope", "distill_temperature"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"--{name.replace('_', '-')} must be a positive number, not {getattr(self, name)}")
-        for name in ("beta", "label_smoothing", "momentum"):
+        for name in ("beta", "label_smoothing", "momentum", "distill"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"--{name.replace('_', '-')} must lie in [0, 1], not {getattr(self, name)}")
         if self.alpha is not None and not 0 <= self.alpha <= 1:
@@ -122,6 +131,17 @@ class RunConfig:
             raise UserError(f"--weight-decay and --mixup must not be negative, not {self.weight_decay}, {self.mixup}")
         if not self.hidden or min(self.hidden) < 1:
             raise UserError(f"--hidden must be positive widths such as 256 or 512,256, not {self.hidden}")
+        if self.spiking == "stage" and self.neuron != "none":
+            self._check_stage()
+
+    def _check_stage(self) -> None:
+        if self.train == "head":
+            raise UserError(
+                "--spiking stage cannot go with --train head: the neurons of stage 4 are part of the decoder, which "
+                "--train head freezes; use --train decoder"
+            )
+        if self.freeze_depth == 4:
+            raise UserError("--spiking stage needs a stage 4 that is not frozen; lower --freeze-depth to 3 or less")
 
     @property
     def epochs_label(self) -> str:
@@ -138,14 +158,17 @@ class RunConfig:
 
     @staticmethod
     def from_dict(values: dict[str, object]) -> RunConfig:
-        """Rebuild a configuration. Raises ``UserError`` for unknown or missing settings."""
-        known = {field.name for field in fields(RunConfig)}
-        if set(values) != known:
-            different = ", ".join(sorted(set(values) ^ known))
+        """Rebuild a configuration; a setting that an older version did not have yet gets its default.
+
+        Raises ``UserError`` for unknown settings.
+        """
+        unknown = sorted(set(values) - {field.name for field in fields(RunConfig)})
+        if unknown:
             raise UserError(
-                f"this run was written by another version (settings that differ: {different}); train it again"
+                f"this run was written by another version (settings unknown here: {', '.join(unknown)}); train it again"
             )
-        return RunConfig(**{**values, "hidden": tuple(values["hidden"])})  # type: ignore[arg-type]
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return RunConfig(**given)  # type: ignore[arg-type]
 
 
 def content_key(*parts: object) -> str:

@@ -25,6 +25,10 @@ Default alone:
   python -m resnet_spiking.train --neuron none
 Every neuron on one frozen network, seconds each once the first is done:
   python -m resnet_spiking.train --neuron paralif-sb --train head
+Neurons in stage 4 too:
+  python -m resnet_spiking.train --neuron lif --spiking stage
+From scratch, nothing pretrained and nothing frozen:
+  python -m resnet_spiking.train --weights none --freeze-depth 0 --epochs 15,5
 """
 
 
@@ -59,6 +63,12 @@ def integers(option: str, text: str, count: int | None = None) -> tuple[int, ...
     default="decoder",
     metavar="decoder|head",
     help="What the Y epochs train: remaining stages and head, or the head alone.",
+)
+@click.option(
+    "--spiking",
+    default="head",
+    metavar="head|stage",
+    help="Where the neurons are: in the head, or also in the place of stage 4's ReLUs.",
 )
 @click.option("--dataset", default="digits", metavar="NAME", help=f"One of {', '.join(DATASETS)}.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where the data is (or is downloaded to).")
@@ -95,6 +105,14 @@ def integers(option: str, text: str, count: int | None = None) -> tuple[int, ...
     "--mixup", type=float, default=0.0, help="Mix features of two images, share from Beta(MIXUP, MIXUP); 0: off."
 )
 @click.option(
+    "--distill",
+    type=float,
+    default=0.0,
+    metavar="W",
+    help="Share of the branch's loss that is the divergence from Default's outputs; 0: off.",
+)
+@click.option("--distill-temperature", type=float, default=2.0, help="Softens both outputs before they are compared.")
+@click.option(
     "--flip/--no-flip", default=None, help="Train on mirror images too.  [default: where the dataset allows it]"
 )
 @click.option("--shifts", type=int, default=0, help="Train on this many randomly shifted copies of each image too.")
@@ -112,7 +130,7 @@ def integers(option: str, text: str, count: int | None = None) -> tuple[int, ...
 @click.option(
     "--output-dir",
     type=click.Path(path_type=Path),
-    help="Run folder.  [default: runs/<dataset>-<backbone>-<neuron>-<X>-<Y>-s<seed>]",
+    help="Run folder.  [default: runs/<dataset>-<backbone>-<neuron>[-stage]-<X>-<Y>-s<seed>]",
 )
 @click.option(
     "--cache-dir",
@@ -137,8 +155,9 @@ def main(
         image_size=image_size or (64 if settings["dataset"] == "digits" else 224),
         **settings,
     )
+    where = "-stage" if config.spiking == "stage" else ""
     output = output_dir or Path(
-        "runs", f"{config.dataset}-{config.backbone}-{config.neuron}-{first}-{then}-s{config.seed}"
+        "runs", f"{config.dataset}-{config.backbone}-{config.neuron}{where}-{first}-{then}-s{config.seed}"
     )
 
     from resnet_spiking.terminal import cache_root, choose_device, progress_bars, stop_signal

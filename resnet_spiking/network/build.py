@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ from typing import cast
 import torch
 from torch import nn
 
-from neurons import Mode, NeuronParameters
+from neurons import Mode, NeuronParameters, make_neuron
 from resnet_spiking.config import RunConfig
 from resnet_spiking.errors import UserError
 from resnet_spiking.network.backbone import Backbone, Stages, split_resnet
 from resnet_spiking.network.classifier import Decoder
 from resnet_spiking.network.head import HeadConfig, LinearHead, SpikingHead
+from resnet_spiking.network.spiking_stage import SpikingStage
 from resnet_spiking.network.weights import WeightsIdentity, load_weights
 from resnet_spiking.training.randomness import generator_for
 
@@ -62,13 +64,21 @@ def head_config(config: RunConfig) -> HeadConfig:
 
 
 def check_head(config: RunConfig) -> None:
-    """Raise ``UserError`` when the spiking head cannot be built: before data is read or anything trained."""
+    """Raise ``UserError`` when the spiking part cannot be built: before data is read or anything trained."""
     if config.neuron == "none":
         return
     try:
-        SpikingHead(1, 1, head_config(config))
+        head = SpikingHead(1, 1, head_config(config))
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(" ".join(str(error).split())) from None
+    if config.spiking == "stage":
+        try:
+            head.neurons[0](torch.zeros(1, 1, 1, 1, 1))
+        except (ValueError, TypeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"--spiking stage needs a neuron that takes feature maps [T, B, C, h, w]; {config.neuron}: {reason}"
+            ) from None
 
 
 def build_default(config: RunConfig, stages: nn.Module, features: int, classes: int) -> Decoder:
@@ -81,11 +91,21 @@ def build_default(config: RunConfig, stages: nn.Module, features: int, classes: 
 def build_spiking(config: RunConfig, stages: nn.Module, features: int, classes: int) -> Decoder:
     """Return a spiking variant's decoder: the given stages, pooling, spiking head.
 
-    Head weights depend on the seed, not on the neuron: every neuron starts from the same ones.
+    Head weights depend on the seed, not on the neuron: every neuron starts from the same ones. With
+    ``--spiking stage`` the modules of stage 4 move from the stages into the head; ``calibrate`` sets what they
+    need besides.
     """
     with _seeded(config.seed, "spiking head"):
         head = SpikingHead(features, classes, head_config(config))
-    return Decoder(stages, head, config.precision)
+    if config.spiking == "head":
+        return Decoder(stages, head, config.precision)
+    parts = OrderedDict(stages.named_children())
+    last = cast(nn.Sequential, parts.pop("layer4"))
+    entering = next(module.in_channels for module in last.modules() if isinstance(module, nn.Conv2d))
+    spiking = SpikingStage(
+        last, head, lambda: make_neuron(config.neuron, head.config.parameters, mode=head.config.mode)
+    )
+    return Decoder(Stages(parts, entering), spiking, config.precision)
 
 
 def state_sha256(module: nn.Module) -> str:

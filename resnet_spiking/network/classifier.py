@@ -11,6 +11,10 @@ class Decoder(nn.Module):
 
     Maps backbone features ``[B, C, h, w]`` to logits ``[B, classes]``. The stages may run in
     bf16 (``precision="bf16"``); pooled features and everything after them are fp32.
+
+    A head on maps (``head.on_maps``: a ``SpikingStage``, whose first part is stage 4 itself) takes the maps
+    that leave the stages before it, and pools by itself; its convolutions may run in bf16 too. ``pool``
+    is in either case the part that is deterministic and has no time, ``head`` the rest.
     """
 
     def __init__(self, stages: nn.Module, head: nn.Module, precision: str = "fp32") -> None:
@@ -19,18 +23,31 @@ class Decoder(nn.Module):
         self.head = head
         self.precision = precision
 
+    @property
+    def on_maps(self) -> bool:
+        """Whether the head takes maps ``[B, C, h, w]`` instead of pooled features."""
+        return bool(getattr(self.head, "on_maps", False))
+
     def pool(self, features: Tensor) -> Tensor:
-        """Return pooled features, fp32 ``[B, F]``."""
-        with torch.autocast(features.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        """Return pooled features, fp32 ``[B, F]``, or the maps ``[B, C, h, w]`` that a head on maps takes."""
+        with self._convolving(features):
             maps = self.stages(features if self.precision == "bf16" else features.float())
-        return maps.float().mean((2, 3))
+        return maps.float() if self.on_maps else maps.float().mean((2, 3))
 
     def forward(self, features: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return self.head(self.pool(features), generator)
+        pooled = self.pool(features)
+        with self._convolving(features, self.on_maps):
+            return self.head(pooled, generator)
 
     def trace(self, features: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Return the logits and the spikes of each head layer ``[T, B, N]``."""
-        return self.head.trace(self.pool(features), generator)  # type: ignore[operator]
+        """Return the logits and the spikes of each neuron layer, ``[T, B, N]`` or ``[T, B, C, h, w]``."""
+        pooled = self.pool(features)
+        with self._convolving(features, self.on_maps):
+            return self.head.trace(pooled, generator)  # type: ignore[operator]
+
+    def _convolving(self, features: Tensor, convolutions: bool = True) -> torch.autocast:
+        enabled = convolutions and self.precision == "bf16"
+        return torch.autocast(features.device.type, torch.bfloat16, enabled=enabled)
 
 
 class Classifier(nn.Module):

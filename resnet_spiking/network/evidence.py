@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from resnet_spiking.network.head import LinearHead, SpikingHead
+from resnet_spiking.network.spiking_stage import SpikingStage
 
 SILENT, SATURATED = 0.001, 0.95
 
@@ -21,13 +23,15 @@ class SpikeEvidence:
     difference between the logits and those recomputed from the last layer's spikes alone.
     ``logits_when_cut``: the largest difference between any two inputs' logits once those spikes
     are set to zero. ``untrained``: trainable parameters of the head that no
-    gradient reaches, and ``pooled features`` when none reaches the stages below it.
+    gradient reaches, and ``features`` when none reaches the stages below it. ``rates``: spikes per
+    neuron and step of each layer, by name.
     """
 
     binary: bool
     logits_from_spikes: float
     logits_when_cut: float
     untrained: tuple[str, ...]
+    rates: dict[str, float]
 
     @property
     def spikes(self) -> bool:
@@ -38,13 +42,16 @@ class SpikeEvidence:
 
 
 def gather_evidence(
-    head: SpikingHead, pooled: Tensor, labels: Tensor, generator: torch.Generator | None = None
+    head: SpikingHead | SpikingStage, features: Tensor, labels: Tensor, generator: torch.Generator | None = None
 ) -> SpikeEvidence:
-    """Measure ``SpikeEvidence`` of a head on pooled features ``[B, F]`` with their labels ``[B]``."""
+    """Measure ``SpikeEvidence`` of a head on what it takes, with the labels ``[B]``.
+
+    That is pooled features ``[B, F]``, or maps ``[B, C, h, w]`` for stage 4 and its head.
+    """
     with torch.enable_grad():
-        pooled = pooled.detach().requires_grad_()
-        logits, layers = head.trace(pooled, generator)
-        parameters = {**dict(head.named_parameters()), "pooled features": pooled}
+        features = features.detach().requires_grad_()
+        logits, layers = head.trace(features, generator)
+        parameters = {**dict(head.named_parameters()), "features": features}
         gradients = torch.autograd.grad(
             functional.cross_entropy(logits, labels), list(parameters.values()), allow_unused=True
         )
@@ -61,19 +68,20 @@ def gather_evidence(
             logits_from_spikes=float((recomputed - logits).abs().max()),
             logits_when_cut=float((cut - cut[:1]).abs().max()),
             untrained=untrained,
+            rates={name: float(spikes.double().mean()) for name, spikes in zip(head.layer_names, layers, strict=True)},
         )
 
 
-def rate_warnings(rates: list[float]) -> list[str]:
+def rate_warnings(rates: list[float], names: Sequence[str]) -> list[str]:
     """Return a line for each layer whose spike rate says that it is silent or saturated."""
     return [
-        f"layer {index} spikes at {rate:.3%} of its steps: {'silent' if rate < SILENT else 'saturated'}; "
+        f"{name} spikes at {rate:.3%} of its steps: {'silent' if rate < SILENT else 'saturated'}; "
         "change --beta, --threshold or --lr"
-        for index, rate in enumerate(rates, 1)
+        for name, rate in zip(names, rates, strict=True)
         if not SILENT <= rate <= SATURATED
     ]
 
 
-def is_spiking(head: LinearHead | SpikingHead) -> bool:
+def is_spiking(head: LinearHead | SpikingHead | SpikingStage) -> bool:
     """Say whether the head has neurons that fire (the ``relu`` control and Default have none)."""
     return bool(head.spiking)

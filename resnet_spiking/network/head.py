@@ -31,6 +31,7 @@ class LinearHead(nn.Module):
 
     spiking = False
     stochastic = False
+    on_maps = False
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()
@@ -55,6 +56,8 @@ class SpikingHead(nn.Module):
     computed once. ``rate_encode`` is what the ``rate`` encoding calls; an attack may put its mean there.
     """
 
+    on_maps = False
+
     def __init__(self, features: int, classes: int, config: HeadConfig) -> None:
         super().__init__()
         if config.encoding not in ("direct", "rate"):
@@ -77,6 +80,11 @@ class SpikingHead(nn.Module):
         return all(neuron.spiking for neuron in self.neurons)
 
     @property
+    def layer_names(self) -> tuple[str, ...]:
+        """A name for each entry of ``trace``'s list of spikes."""
+        return tuple(f"layer {index}" for index in range(1, len(self.neurons) + 1))
+
+    @property
     def stochastic(self) -> bool:
         return self.config.encoding == "rate" or any(neuron.stochastic for neuron in self.neurons)
 
@@ -87,11 +95,16 @@ class SpikingHead(nn.Module):
     def trace(self, pooled: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, list[Tensor]]:
         """Return the logits and each layer's spikes ``[T, B, N_k]``."""
         steps = self.config.num_steps
-        layers: list[Tensor] = []
         if self.config.encoding == "direct":
-            current = self.linears[0](pooled).expand(steps, -1, -1)
-        else:
-            current = self.linears[0](self.rate_encode(pooled, steps, generator))
+            return self._fire(self.linears[0](pooled).expand(steps, -1, -1), generator)
+        return self.trace_steps(self.rate_encode(pooled, steps, generator), generator)
+
+    def trace_steps(self, inputs: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Return what ``trace`` does, for an input ``[T, B, F]`` that has been encoded already."""
+        return self._fire(self.linears[0](inputs), generator)
+
+    def _fire(self, current: Tensor, generator: torch.Generator | None) -> tuple[Tensor, list[Tensor]]:
+        layers: list[Tensor] = []
         for index, neuron in enumerate(self.neurons):
             if index:
                 current = self.linears[index](layers[-1])

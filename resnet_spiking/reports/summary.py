@@ -13,23 +13,28 @@ if TYPE_CHECKING:
 
 
 def print_summary(result: dict[str, Any], run: Path) -> None:
-    """Print test accuracies, spike rates, evidence, seconds and where the files are."""
+    """Print test accuracies, spike rates, energy estimates, evidence, seconds and where the files are."""
     console = Console()
     config, seconds = result["config"], result["seconds"]
     test = result["test"]
     title = f"{config['dataset']}, {config['backbone']}, {test['images']} test images, {test['precision']}"
-    table = Table("variant", "epochs", "test accuracy", "spike rate per layer", "training", title=title)
-    default = result.get("default", result["test"])
+    # Of the part that differs: the head, or stage 4 as well.
+    parts = ("head", "stages") if config.get("spiking") == "stage" else ("head",)
+    energy = f"energy per image ({' + '.join(parts)})"
+    table = Table("variant", "epochs", "test accuracy", "spike rate per layer", energy, "training", title=title)
+    default = result.get("default", {**result["test"], "operations": result.get("operations")})
     default_seconds = seconds.get("default", seconds["training"])
     table.add_row(
-        "Default", f"<{config['default_epochs']}>", f"{default['accuracy']:.2%}", "–", f"{default_seconds:.1f} s"
-    )
+        "Default", f"<{config['default_epochs']}>", f"{default['accuracy']:.2%}", "–",
+        _energy(default.get("operations"), parts), f"{default_seconds:.1f} s",
+    )  # fmt: skip
     if result["variant"] != "default":
         rates = ", ".join(f"{rate:.1%}" for rate in result["test"]["spike_rates"]) or "–"
         name = f"{result['variant']} ({config['mode']})"
         table.add_row(
-            name, result["epochs"], f"{result['test']['accuracy']:.2%}", rates, f"{seconds['training']:.1f} s"
-        )
+            name, result["epochs"], f"{result['test']['accuracy']:.2%}", rates,
+            _energy(result.get("operations"), parts), f"{seconds['training']:.1f} s",
+        )  # fmt: skip
     console.print(table)
     if "evidence" in result:
         console.print(_evidence_line(result["evidence"]), highlight=False)
@@ -39,6 +44,15 @@ def print_summary(result: dict[str, Any], run: Path) -> None:
         f"files: {run} (result.json, model.safetensors, metrics.jsonl, config.json)", highlight=False, soft_wrap=True
     )
     console.print(f"verify: python -m resnet_spiking.evaluate {run}", highlight=False, soft_wrap=True)
+
+
+def _energy(operations: dict[str, Any] | None, parts: tuple[str, ...]) -> str:
+    """Return the estimates of ``parts`` in nJ or µJ; a dash where a result of an older version has none."""
+    if operations is None:
+        return "–"
+    found = [operations if part == "head" else operations.get("stages", {}) for part in parts]
+    values = [figures["energy_nJ"] for figures in found if figures]
+    return " + ".join(f"{value / 1000:.3g} µJ" if value >= 1000 else f"{value:.3g} nJ" for value in values)
 
 
 def _evidence_line(evidence: dict[str, Any]) -> str:

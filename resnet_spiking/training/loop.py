@@ -15,6 +15,7 @@ from torch.nn import functional
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.feature_cache import FeatureSource
 from resnet_spiking.errors import UserError
+from resnet_spiking.training.distillation import distillation_loss
 from resnet_spiking.training.randomness import generator_for
 from resnet_spiking.training.schedule import rate_at
 
@@ -51,7 +52,7 @@ def make_optimizer(network: nn.Module, config: RunConfig) -> torch.optim.Optimiz
     """Return AdamW or SGD with the head at ``head_lr``; biases, norms and decays have no weight decay."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        peak = config.lr if name.startswith("stages.") else config.head_lr
+        peak = config.lr if name.startswith(("stages.", "head.blocks.")) else config.head_lr
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((peak, decay), []).append(parameter)
     described = [
@@ -73,11 +74,13 @@ def fit(
     optimizer: torch.optim.Optimizer | None = None,
     start: Progress | None = None,
     hooks: Hooks = QUIET,
+    teacher: nn.Module | None = None,
 ) -> list[dict[str, Any]]:
     """Train ``network`` on ``source`` from ``start`` and return a dictionary of figures per epoch.
 
     Every random draw depends on (seed, phase, epoch, step) alone, so continuing from saved state
-    gives the result of an uninterrupted run.
+    gives the result of an uninterrupted run. ``teacher`` maps the same features to the logits that
+    ``config.distill`` compares with.
 
     Raises ``Interrupted`` after saving when ``hooks.should_stop()``; ``UserError`` when the loss
     is no longer finite.
@@ -100,7 +103,9 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * rate_at(epoch * steps + step, epochs * steps, config.schedule)
             chosen = order[step * batch_size : (step + 1) * batch_size]
-            loss, correct, rates = train_step(network, source, labels, chosen, config, (phase, epoch, step), optimizer)
+            loss, correct, rates = train_step(
+                network, source, labels, chosen, config, (phase, epoch, step), optimizer, teacher
+            )
             if not torch.isfinite(loss):
                 raise UserError(
                     f"the loss is no longer finite in epoch {epoch + 1}, step {step + 1}; lower --lr or --head-lr"
@@ -136,10 +141,12 @@ def train_step(
     config: RunConfig,
     place: tuple[str, int, int],
     optimizer: torch.optim.Optimizer,
+    teacher: nn.Module | None = None,
 ) -> tuple[Tensor, int, list[float]]:
     """Do one optimiser step on the images ``chosen [B]``; return the loss, the hits and the spike rates.
 
-    ``place`` is (phase, epoch, step): with the seed it fixes every random draw.
+    ``place`` is (phase, epoch, step): with the seed it fixes every random draw. With a teacher the loss is
+    ``(1 - distill) CE + distill KL`` (see ``distillation_loss``).
     """
     draw = generator_for(config.seed, *place, "augment")
     views = source.views.draw(len(chosen), draw)
@@ -155,6 +162,11 @@ def train_step(
     loss = share * functional.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
     if share < 1:
         loss = loss + (1 - share) * functional.cross_entropy(logits, other, label_smoothing=config.label_smoothing)
+    if teacher is not None:
+        with torch.no_grad():
+            taught = teacher(features)
+        apart = distillation_loss(logits, taught, config.distill_temperature)
+        loss = (1 - config.distill) * loss + config.distill * apart
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()

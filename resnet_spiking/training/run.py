@@ -21,8 +21,11 @@ from resnet_spiking.data.images import Dataset
 from resnet_spiking.data.views import PLAIN, Views
 from resnet_spiking.errors import UserError
 from resnet_spiking.network.build import Trunk, build_default, build_spiking, build_trunk, check_head, state_sha256
+from resnet_spiking.network.calibration import calibrate
 from resnet_spiking.network.classifier import Decoder
 from resnet_spiking.network.evidence import gather_evidence, is_spiking, rate_warnings
+from resnet_spiking.network.operations import counting
+from resnet_spiking.network.spiking_stage import SpikingStage
 from resnet_spiking.network.weights import check_bundled_target
 from resnet_spiking.training.checkpoint import load_model, load_state, save_model, save_state
 from resnet_spiking.training.files import file_sha256, write_atomically, write_json
@@ -33,6 +36,7 @@ from resnet_spiking.training.randomness import generator_for
 from resnet_spiking.training.scoring import score
 
 FORMAT = 1
+CALIBRATION_IMAGES = 64
 
 
 @dataclass(frozen=True)
@@ -112,9 +116,15 @@ def train_run(
         "num_classes": len(data.classes),
         "epochs": config.epochs_label,
         "config": config.as_dict(),
-        "default": {"run": default_dir.name, **default_result["test"]},
+        "default": {
+            "run": default_dir.name,
+            **default_result["test"],
+            **{name: default_result[name] for name in ("operations",) if name in default_result},
+        },
         **figures,
-        "warnings": rate_warnings(figures["test"]["spike_rates"]) if is_spiking(network.head) else [],  # type: ignore[arg-type]
+        "warnings": rate_warnings(figures["test"]["spike_rates"], network.head.layer_names)  # type: ignore[arg-type]
+        if is_spiking(network.head)  # type: ignore[arg-type]
+        else [],
         "seconds": {
             "features": features_seconds,
             "default": default_result["seconds"]["training"],
@@ -142,7 +152,7 @@ def _prepare(
     if resume:
         if not path.exists():
             raise UserError(f"{output} holds no run to resume; leave --resume out to start one")
-        stored = read_json(path)["config"]
+        stored = RunConfig.from_dict(read_json(path)["config"]).as_dict()
         different = [name for name, value in config.as_dict().items() if stored.get(name) != value]
         if different:
             raise UserError(
@@ -255,6 +265,9 @@ def _branch(
 ) -> tuple[Decoder, dict[str, Any]]:  # fmt: skip
     stages = copy.deepcopy(default.stages)
     network = build_spiking(config, stages, trunk.stages.out_channels, len(data.classes)).to(env.device)
+    teacher = (default if config.train == "decoder" else default.head).eval() if config.distill > 0 else None
+    if isinstance(network.head, SpikingStage):
+        _calibrate(network.head, config, default, train)
     if config.train == "decoder":
         trainee: nn.Module = network
         train_from, test_from = train, test
@@ -274,8 +287,10 @@ def _branch(
         test_from,
         test,
         env,
+        teacher,
     )
-    sample = torch.arange(min(256, len(data.test)))
+    # T maps of every layer and their graph are held at once: fewer images where stage 4 spikes too.
+    sample = torch.arange(min(32 if network.on_maps else 256, len(data.test)))
     if is_spiking(network.head):  # type: ignore[arg-type]
         evidence = gather_evidence(
             network.head.eval(),  # type: ignore[arg-type]
@@ -288,6 +303,18 @@ def _branch(
     save_model(output / "model.safetensors", network, _identity(config, trunk))
     neurons = [neuron.describe() for neuron in network.head.neurons]  # type: ignore[union-attr]
     return network, {**figures, "evidence": evidence, "neurons": neurons}
+
+
+def _calibrate(stage: SpikingStage, config: RunConfig, default: Decoder, train: FeatureSource) -> None:
+    """Start the spiking stage from Default's, on the first training images."""
+    parts = dict(default.stages.named_children())
+    reference = parts.pop("layer4").eval()
+    maps = train.batch(torch.arange(min(CALIBRATION_IMAGES, len(train)))).float()
+    with torch.no_grad():
+        for part in parts.values():
+            maps = part.eval()(maps)
+    generator = generator_for(config.seed, "calibration", device=train.device)
+    calibrate(stage, reference, maps, generator)  # type: ignore[arg-type]
 
 
 def _pooled(
@@ -326,6 +353,7 @@ def _train(
     epoch_test: FeatureSource,
     final_test: FeatureSource,
     env: Environment,
+    teacher: nn.Module | None = None,
 ) -> dict[str, Any]:
     """Train ``trainee`` (the network, or its head) and score the network in fp32."""
     optimizer = make_optimizer(trainee, config)
@@ -349,13 +377,17 @@ def _train(
         test=test,
     )
     history = fit(
-        trainee, train, config, phase=phase, epochs=epochs, optimizer=optimizer, start=start, hooks=hooks
+        trainee, train, config, phase=phase, epochs=epochs, optimizer=optimizer, start=start, hooks=hooks,
+        teacher=teacher,
     )  # fmt: skip
-    final = score(
-        _evaluating(network), final_test, config.seed, lambda done, total: env.progress(f"testing {phase}", done, total)
-    )
+    evaluated = _evaluating(network)
+    with counting(evaluated) as counter:
+        final = score(
+            evaluated, final_test, config.seed, lambda done, total: env.progress(f"testing {phase}", done, total)
+        )
     return {
         "test": {**final.figures(), "precision": "fp32", "images": len(final_test)},
+        "operations": counter.figures(len(final_test)),
         "predictions": list(final.predictions),
         "seconds": {"training": sum(entry["seconds"] for entry in history)},
     }

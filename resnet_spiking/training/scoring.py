@@ -16,6 +16,9 @@ from resnet_spiking.training.randomness import generator_for
 # Features are cached in blocks of the same size: scoring the cache and scoring pixels then agree bit for bit.
 BATCH = 256
 
+# A network whose stages run over time holds T maps an image: it takes a block in parts.
+PART_OVER_TIME = 64
+
 
 class Traceable(Protocol):
     """A network, or a head alone, that returns logits with each layer's spikes."""
@@ -45,18 +48,20 @@ def score(
     A stochastic head is scored on one draw per image, from generators that depend on ``seed``
     alone, so a later process gets the same draw.
     """
+    part = PART_OVER_TIME if getattr(network, "on_maps", False) else BATCH
     was_training = network.training
     network.eval()
     predictions: list[Tensor] = []
     loss, rates, seen = 0.0, torch.zeros(0), 0
     for index, chosen in enumerate(torch.arange(len(source)).split(BATCH)):
         draw = generator_for(seed, "score", index, device=source.device)
-        logits, layers = network.trace(source.batch(chosen), draw)  # type: ignore[operator]
-        labels = source.images.labels[chosen].to(logits.device)
-        loss += float(functional.cross_entropy(logits.double(), labels, reduction="sum"))
-        batch_rates = torch.tensor([float(spikes.double().mean()) for spikes in layers])
-        rates = batch_rates * len(chosen) + (rates if len(rates) else 0)
-        predictions.append(logits.argmax(1).cpu())
+        labels = source.images.labels[chosen].to(source.device)
+        for features, wanted in zip(source.batch(chosen).split(part), labels.split(part), strict=True):
+            logits, layers = network.trace(features, draw)  # type: ignore[operator]
+            loss += float(functional.cross_entropy(logits.double(), wanted, reduction="sum"))
+            part_rates = torch.tensor([float(spikes.double().mean()) for spikes in layers])
+            rates = part_rates * len(wanted) + (rates if len(rates) else 0)
+            predictions.append(logits.argmax(1).cpu())
         seen += len(chosen)
         if progress:
             progress(seen, len(source))

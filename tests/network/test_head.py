@@ -13,7 +13,7 @@ SPIKING = ("snntorch-lif", "snntorch-synaptic", "norse-lifbox", "norse-lif", "li
 
 def make(neuron: str = "snntorch-lif", **settings: object) -> SpikingHead:
     torch.manual_seed(0)
-    return SpikingHead(12, 4, HeadConfig(neuron=neuron, hidden=(16,), num_steps=6, **settings))  # type: ignore[arg-type]
+    return SpikingHead(12, 4, HeadConfig(**{"neuron": neuron, "hidden": (16,), "num_steps": 6, **settings}))  # type: ignore[arg-type]
 
 
 def inputs(batch: int = 32) -> tuple[Tensor, Tensor]:
@@ -117,8 +117,9 @@ def test_several_layers_and_learnable_decays() -> None:
 
 
 def test_silent_and_saturated_layers_are_warned_about() -> None:
-    assert rate_warnings([0.3, 0.001, 0.95]) == []
-    silent, saturated = rate_warnings([0.0005, 0.2, 0.96])
+    names = make(hidden=(3, 3, 3)).layer_names
+    assert rate_warnings([0.3, 0.001, 0.95], names) == []
+    silent, saturated = rate_warnings([0.0005, 0.2, 0.96], names)
     assert "layer 1" in silent
     assert "silent" in silent
     assert "layer 3" in saturated

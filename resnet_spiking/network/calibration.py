@@ -1,0 +1,107 @@
+"""Start a spiking stage from the trained one whose ReLUs its neurons replace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from resnet_spiking.network.spiking_stage import SpikingBlock, SpikingLayer, SpikingStage
+
+GAINS = tuple(2.0**exponent for exponent in range(-6, 7))
+"""What is tried, in units of the inverse root mean square of a layer's shifted pre-activation."""
+
+
+@torch.no_grad()
+def calibrate(stage: SpikingStage, reference: nn.Sequential, maps: Tensor, generator: torch.Generator) -> None:
+    """Set gains, shifts, shortcut weights and BatchNorm statistics of ``stage`` on maps ``[B, C, h, w]``.
+
+    ``reference`` is the trained stage with ReLUs (in eval mode, fp32): its pre-activations ``z*`` and
+    activations ``a = max(0, z*)`` on the same maps are what the neurons should represent by their
+    rates ``r = mean_t s[t]``. Layer by layer, in the order of computation:
+
+    - a BatchNorm that sees spikes takes its running statistics from them (time, batch, positions);
+      one whose input is still the reference's keeps the reference's;
+    - ``shift = mean(z*) - mean(z)``;
+    - ``gain`` is the one of ``GAINS`` (2^-6 … 2^6, over the root mean square of ``z + shift``) whose rates
+      correlate most with ``a``: rates of a silent or saturated layer carry nothing and correlate least;
+    - where the spikes are read as values (an identity shortcut, the pooling), their weight is the slope
+      of the least-squares line, ``cov(r, a) / var(r)``.
+
+    Nothing else changes. The idea is data-based normalisation (Diehl et al., IJCNN 2015; Rueckauer et al., Frontiers
+    in Neuroscience 11:682, 2017) with a criterion that fits neurons with and without leak, reset,
+    threshold or noise.
+    """
+    was_training = stage.training
+    stage.eval()
+    steps = stage.config.num_steps
+    signal, activation = stage.encode(maps, generator), maps
+    weight = 1.0
+    for block, original in zip(cast("Iterable[SpikingBlock]", stage.blocks), reference.children(), strict=True):
+        if block.shortcut is not None:
+            block.shortcut.fill_(weight)
+        signals = [signal]
+        for index, target in enumerate(preactivations(cast("BasicBlock | Bottleneck", original), activation)):
+            activation = target.relu()
+            z = _estimating(block, index, signals)
+            layer = block.layers[index]
+            layer.shift.copy_(target.mean() - z.mean())
+            unit = 1 / float((z.double() + layer.shift).square().mean().sqrt().clamp_min(1e-12))
+            fits = [_fit(layer, unit * gain, z, activation, steps, generator) for gain in GAINS]
+            layer.gain.fill_(unit * GAINS[fits.index(max(fits))])
+            signals.append(layer(z, steps, generator))
+        signal = signals[-1]
+        weight = slope(signal.mean(0), activation)
+    stage.scale.fill_(weight)
+    stage.train(was_training)
+
+
+def preactivations(block: BasicBlock | Bottleneck, maps: Tensor) -> list[Tensor]:
+    """Return what enters each ReLU of a torchvision block, in order; the last is the residual sum."""
+    found: list[Tensor] = []
+    handle = block.relu.register_forward_pre_hook(lambda module, given: found.append(given[0].clone()))
+    try:
+        block(maps)
+    finally:
+        handle.remove()
+    return found
+
+
+def correlation(rates: Tensor, activation: Tensor) -> float:
+    """Return Pearson's correlation of two tensors of one shape; -1 when one of them is constant."""
+    r, a = rates.double() - rates.double().mean(), activation.double() - activation.double().mean()
+    norm = float(r.norm() * a.norm())
+    return float((r * a).sum()) / norm if norm > 0 else -1.0
+
+
+def slope(rates: Tensor, activation: Tensor) -> float:
+    """Return ``cov(r, a) / var(r)``, or 1 when the rates are constant."""
+    r = rates.double() - rates.double().mean()
+    power = float(r.square().sum())
+    return float((r * activation.double()).sum()) / power if power > 0 else 1.0
+
+
+def _fit(
+    layer: SpikingLayer, gain: float, z: Tensor, activation: Tensor, steps: int, generator: torch.Generator
+) -> float:
+    layer.gain.fill_(gain)
+    return correlation(layer(z, steps, generator).mean(0), activation)
+
+
+def _estimating(block: SpikingBlock, index: int, signals: list[Tensor]) -> Tensor:
+    """Return the layer's pre-activation, with the statistics of BatchNorms that see spikes taken from these."""
+    norms = [getattr(block, f"bn{index + 1}")] if signals[index].ndim == 5 else []
+    if index == block.depth - 1 and block.downsample is not None and signals[0].ndim == 5:
+        norms.append(block.downsample[1])
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0  # the running statistics become this batch's
+        norm.train()
+    z = block.preactivation(index, signals)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+    return z
