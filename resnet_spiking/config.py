@@ -41,6 +41,7 @@ BRANCH_ONLY = (
     "train",
     "head_lr",
     "spiking_epochs",
+    "head_seed",
 )
 
 
@@ -51,7 +52,8 @@ class RunConfig:
     ``neuron="none"`` is Default alone. ``flip`` None means: where the dataset allows it.
     ``shifts`` is how many randomly shifted copies of each image (and mirror image) training sees
     besides. ``train`` says what the Y epochs train: the stages and the head (``decoder``) or the head
-    alone, on cached pooled features of the frozen Default (``head``).
+    alone, on cached pooled features of the frozen Default (``head``). ``head_seed`` gives the spiking
+    branch a seed of its own, so that several heads stand on one Default; None means ``seed``.
     """
 
     dataset: str = "digits"
@@ -89,6 +91,7 @@ class RunConfig:
     batch_size: int = 128
     precision: str = "bf16"
     seed: int = 0
+    head_seed: int | None = None
     train_samples: int | None = None
     test_samples: int | None = None
 
@@ -103,7 +106,8 @@ class RunConfig:
         _check_range("--shifts", self.shifts, 0, 1000)
         _check_range("--num-steps", self.num_steps, 1, 100_000)
         _check_range("--image-size", self.image_size, 32, 4096)
-        _check_range("--seed", self.seed, 0, 2**63 - 1)
+        for name in ("seed", "branch_seed"):
+            _check_range("--seed", getattr(self, name), 0, 2**63 - 1)
         for name in ("default_epochs", "spiking_epochs"):
             _check_range("--epochs", getattr(self, name), 0, 100_000)
         for name in ("train_samples", "test_samples"):
@@ -127,6 +131,11 @@ class RunConfig:
         """The pair <X,Y>."""
         return f"<{self.default_epochs},{self.spiking_epochs}>"
 
+    @property
+    def branch_seed(self) -> int:
+        """The seed of the spiking branch: ``head_seed`` where it is given, else ``seed``."""
+        return self.seed if self.head_seed is None else self.head_seed
+
     def default_part(self) -> dict[str, object]:
         """Return the settings that the Default run depends on."""
         return {name: value for name, value in self.as_dict().items() if name not in BRANCH_ONLY}
@@ -137,14 +146,17 @@ class RunConfig:
 
     @staticmethod
     def from_dict(values: dict[str, object]) -> RunConfig:
-        """Rebuild a configuration. Raises ``UserError`` for unknown or missing settings."""
-        known = {field.name for field in fields(RunConfig)}
-        if set(values) != known:
-            different = ", ".join(sorted(set(values) ^ known))
+        """Rebuild a configuration; a setting that an older version did not have yet gets its default.
+
+        Raises ``UserError`` for unknown settings.
+        """
+        unknown = sorted(set(values) - {field.name for field in fields(RunConfig)})
+        if unknown:
             raise UserError(
-                f"this run was written by another version (settings that differ: {different}); train it again"
+                f"this run was written by another version (settings unknown here: {', '.join(unknown)}); train it again"
             )
-        return RunConfig(**{**values, "hidden": tuple(values["hidden"])})  # type: ignore[arg-type]
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return RunConfig(**given)  # type: ignore[arg-type]
 
 
 def content_key(*parts: object) -> str:

@@ -63,8 +63,8 @@ def load_state(path: Path, config: dict[str, object], network: nn.Module, optimi
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        stored = state["config"]
-        different = [name for name, value in config.items() if stored.get(name) != value]
+        stored = RunConfig.from_dict(state["config"]).as_dict()
+        different = [name for name, value in config.items() if stored[name] != value]
     except (OSError, RuntimeError, EOFError, KeyError, ValueError, AttributeError, pickle.UnpicklingError):
         raise UserError(f"{path} is damaged or no checkpoint; start again with --overwrite") from None
     if different:
