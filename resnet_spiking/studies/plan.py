@@ -52,18 +52,6 @@ def plan_study(study: Study, *, cached: bool = True) -> list[Task]:
     return _Planning(study, cached).tasks()
 
 
-def check_heads(study: Study) -> None:
-    """Refuse heads that cannot be built, before any work. Raises ``UserError``; imports torch."""
-    from resnet_spiking.network.build import check_head
-
-    seen: set[str] = set()
-    for run in expand(study):
-        shape = content_key({**run.config.as_dict(), "seed": 0, "head_seed": None, "dataset": "", "weights": ""})
-        if shape not in seen:
-            seen.add(shape)
-            check_head(run.config)
-
-
 def network_name(run: Run) -> str:
     """Return what tables call the network of a run: ``default`` or its neuron."""
     return "default" if run.is_default else run.config.neuron
@@ -139,18 +127,13 @@ class _Planning:
                 self._add(self._attack_task(settings, seed, default, networks))
 
     def _attack_task(self, settings: dict[str, Any], seed: int, default: Run, networks: list[Task]) -> Task:
-        names = [network_name(task.run) for task in networks if task.run]
         keys = tuple(task.key for task in networks)
         key = content_key("attack", settings, keys)
         payload = {
             **settings,
             "seed": seed,
             "data_dir": str(default.data_dir) if default.data_dir else None,
-            "networks": [
-                # Two networks of one neuron differ in other settings: their keys tell them apart.
-                {"name": name if names.count(name) == 1 else f"{name}-{task.key[:8]}", "run": task.label}
-                for name, task in zip(names, networks, strict=True)
-            ],
+            "runs": [task.label for task in networks],
         }
         backbone = default.config.backbone
         label = f"{default.dataset}-{backbone}-{settings['bundle']}-{settings['norm']}-s{seed}-{key[:8]}"

@@ -81,6 +81,10 @@ def data_key(config: RunConfig, data_dir: Path | None) -> tuple[object, ...]:
     return ("data", config.dataset, data_dir, side, config.train_samples, config.test_samples, config.flip)
 
 
+def _shared_key(config: RunConfig, data: Dataset, env: Environment) -> tuple[object, ...]:
+    return (content_key(config.default_part()), data.sha256, env.device)
+
+
 def load_data(config: RunConfig, data_dir: Path | None) -> Dataset:
     """Load the configured dataset, cut to the configured number of samples."""
     data = load_dataset(config.dataset, data_dir, side=config.image_size)
@@ -114,7 +118,7 @@ def train_run(
         return finished
     began = time.perf_counter()
     images = data or env.remember(data_key(config, env.data_dir), lambda: load_data(config, env.data_dir))
-    shared = (content_key(config.default_part()), images.sha256, env.device)
+    shared = _shared_key(config, images, env)
     frozen = env.remember(("frozen", *shared), lambda: _frozen(config, images, env))
     features_seconds = time.perf_counter() - began
     default = env.remember(("default", output.parent, *shared), lambda: _default(config, output.parent, frozen, env))
@@ -147,6 +151,20 @@ def train_run(
     write_json(output / "result.json", result)
     (output / "last.ckpt").unlink(missing_ok=True)
     return result
+
+
+def prepare_features(config: RunConfig, parent: Path, environment: Environment, *, pooled: bool) -> None:
+    """Fill the feature cache: the frozen features that a Default trains on, or the ``pooled`` ones of its decoder.
+
+    ``parent`` is the folder of the runs, where the Default is found, or trained when ``pooled`` needs it.
+    """
+    env = environment
+    data = env.remember(data_key(config, env.data_dir), lambda: load_data(config, env.data_dir))
+    shared = _shared_key(config, data, env)
+    frozen = env.remember(("frozen", *shared), lambda: _frozen(config, data, env))
+    if pooled:
+        default = env.remember(("default", parent, *shared), lambda: _default(config, parent, frozen, env))
+        _remember_pooled(config, frozen, default, env)
 
 
 def _prepare(
@@ -299,9 +317,7 @@ def _branch(
         trainee = network.head
         stages.requires_grad_(False).eval()
         # The pooled test features are fp32 in blocks of scoring's size: the head alone scores bit for bit the same.
-        train, test = env.remember(
-            ("pooled", default.folder, default.result["hashes"]["model"]), lambda: _pooled(config, frozen, default, env)
-        )
+        train, test = _remember_pooled(config, frozen, default, env)
         final_test, scored = test, network.head
     figures = _train(
         trainee,
@@ -330,6 +346,14 @@ def _branch(
     save_model(output / "model.safetensors", network, _identity(config, frozen.trunk))
     neurons = [neuron.describe() for neuron in network.head.neurons]  # type: ignore[union-attr]
     return network, {**figures, "evidence": evidence, "neurons": neurons}
+
+
+def _remember_pooled(
+    config: RunConfig, frozen: Frozen, default: Default, env: Environment
+) -> tuple[FeatureSource, FeatureSource]:
+    key = ("pooled", default.folder, default.result["hashes"]["model"], env.device)
+    found: tuple[FeatureSource, FeatureSource] = env.remember(key, lambda: _pooled(config, frozen, default, env))
+    return found
 
 
 def _pooled(
