@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,6 @@ def conduct(
     Raises ``UserError`` when the disk is full: everything finished is kept, and a restart continues.
     """
     withdraw(folder)
-    _keep_intact(folder, ledger, watch)
     board = Board.of(tasks, ledger.entries(), workers)
     conducting = _Conducting(board, folder, ledger, engine, resources, retries, watch)
     try:
@@ -84,7 +84,8 @@ def is_intact(folder: Path, entry: Entry) -> bool:
     return complete and path.is_file() and file_sha256(path) == entry.sha256
 
 
-def _keep_intact(folder: Path, ledger: Ledger, watch: Watch) -> None:
+def keep_intact(folder: Path, ledger: Ledger, watch: Watch) -> None:
+    """Let every done task wait again whose result is missing or is no longer what the ledger says."""
     for entry in ledger.entries():
         if entry.state == "done" and not is_intact(folder, entry):
             watch.line(f"{entry.label}: files of this finished {entry.kind} are missing or changed, doing it again")
@@ -108,7 +109,7 @@ class _Conducting:
         watch: Watch,
     ) -> None:
         self.board, self.folder, self.ledger, self.engine = board, folder, ledger, engine
-        self.resources, self.retries, self.watch = resources, retries, watch
+        self.retries, self.watch = retries, watch
         self.tries: Counter[str] = Counter()
         self.full: str | None = None
         self.stopping = False
@@ -120,8 +121,14 @@ class _Conducting:
         for key, task in board.tasks.items():
             for need in task.needs:
                 self.followers.setdefault(need, []).append(key)
-        # Features are only worth filling in for a task that is still to be done.
-        self.ready = {key: None for key in board.tasks if self._is_ready(key)}
+        self.works = {
+            key: Work(folder, key, task.kind, task.label, task.payload, resources, task.affinity)
+            for key, task in board.tasks.items()
+        }
+        self.order = {key: position for position, key in enumerate(board.tasks)}
+        self.ready: list[str] = []  # in plan order
+        for key in board.tasks:
+            self._offer(key)
 
     def run(self, should_stop: Callable[[], bool]) -> Tally:
         self.watch.show(self.board)
@@ -141,29 +148,27 @@ class _Conducting:
             raise OSError(self.full)
         return self._tally()
 
-    def _is_ready(self, key: str) -> bool:
-        task = self.board.tasks[key]
-        wanted = task.kind != "features" or any(
-            self.board.states[follower] == "waiting" for follower in self.followers.get(key, ())
-        )
-        return self.board.states[key] == "waiting" and not self.missing[key] and wanted
+    def _offer(self, key: str) -> None:
+        """Take a task among the ready ones when all that it needs is there."""
+        if self.board.states[key] != "waiting" or self.missing[key]:
+            return
+        # Features are only worth filling in for a task that is still to be done.
+        followers = (self.board.states[follower] for follower in self.followers.get(key, ()))
+        if self.board.tasks[key].kind != "features" or "waiting" in followers:
+            insort(self.ready, key, key=self.order.__getitem__)
 
     def _start_one(self) -> bool:
         if not self.ready or not self.engine.room():
             return False
-        placed = self.engine.place([self._work(key) for key in self.ready])
+        placed = self.engine.place([self.works[key] for key in self.ready])
         if placed is None:
             return False
         work, worker = placed
-        del self.ready[work.key]
+        self.ready.remove(work.key)
         self.tries[work.key] += 1
         self.ledger.start(work.key, worker, work.log)
         self.board.begin(work.key, worker)
         return True
-
-    def _work(self, key: str) -> Work:
-        task = self.board.tasks[key]
-        return Work(self.folder, key, task.kind, task.label, task.payload, self.resources, task.affinity)
 
     def _record(self, outcome: Outcome) -> None:
         task = self.board.tasks[outcome.key]
@@ -184,7 +189,7 @@ class _Conducting:
                 f"{task.label}: {outcome.error}; attempt {self.tries[outcome.key] + 1} of {1 + self.retries}"
             )
             self._put_back(outcome.key, outcome.error)
-            self.ready[outcome.key] = None
+            self._offer(outcome.key)
         else:
             self._give_up(outcome.key, outcome.error or "failed")
             # The cache is a convenience: runs compute their features themselves, or say what is wrong with them.
@@ -196,8 +201,7 @@ class _Conducting:
     def _release(self, key: str) -> None:
         for follower in self.followers.get(key, ()):
             self.missing[follower].discard(key)
-            if self._is_ready(follower):
-                self.ready[follower] = None
+            self._offer(follower)
 
     def _put_back(self, key: str, error: str | None) -> None:
         self.ledger.wait_again(key, error)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from resnet_spiking.errors import UserError
-from resnet_spiking.studies.conduct import Tally, Watch, conduct
+from resnet_spiking.studies.conduct import Tally, Watch, conduct, keep_intact
 from resnet_spiking.studies.engines import ENGINES, Engine
 from resnet_spiking.studies.export import export_study
 from resnet_spiking.studies.folder import claimed
@@ -47,6 +47,7 @@ def run_study(
     owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": time.time(), "workers": execution.workers}
     with claimed(folder, study, owner) as ledger:
         ledger.plan(tasks)
+        keep_intact(folder, ledger, watch)
         if any(entry.state != "done" for entry in ledger.entries() if entry.kind != "features"):
             engine = start_engine(execution, folder)
             try:

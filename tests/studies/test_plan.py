@@ -34,7 +34,10 @@ def test_the_seed_table_is_the_original_table() -> None:
     }
     assert epochs["cifar10", "resnet18", "paralif-gs"] == "<5,20>"
     assert epochs["cifar10", "resnet50", "paralif-gs"] == epochs["cifar10", "resnet18", "snntorch-lif"] == "<5,5>"
-    assert {epochs["cifar100", name, "snntorch-lif"].split(",")[0] for name in ("resnet18", "resnet50")} == {"<25", "<70"}
+    assert {epochs["cifar100", name, "snntorch-lif"].split(",")[0] for name in ("resnet18", "resnet50")} == {
+        "<25",
+        "<70",
+    }
 
 
 def test_every_task_comes_after_what_it_needs_and_heads_wait_for_pooled_features() -> None:

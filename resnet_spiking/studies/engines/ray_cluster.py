@@ -118,19 +118,21 @@ class RayEngine(Engine):
 
 
 def _connect(address: str | None, resources: Resources) -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address is None:
+        # Without a cluster, Ray stays on the loopback address. It reads this once, when it is imported.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    else:
+        _reach(address)
     try:
         import ray
     except ImportError:
         raise UserError("--engine ray needs ray; install the extra: pip install 'resnet_spiking[ray]'") from None
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False, "include_dashboard": False}
+    options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if address is None:
-        # Without a cluster, ray listens on the loopback address alone.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        options["_node_ip_address"] = "127.0.0.1"
+        options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     else:
-        _reach(address)
-        options = {"logging_level": "ERROR", "log_to_driver": False, "address": address}
+        options["address"] = address
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
