@@ -45,6 +45,7 @@ BRANCH_ONLY = (
     "spiking",
     "distill",
     "distill_temperature",
+    "head_seed",
 )
 
 
@@ -59,6 +60,8 @@ class RunConfig:
     device is quick at (``resolve_precision``) when the run starts, and that is what is recorded.
     ``spiking`` says where the neurons are: in the head, or in stage 4 too. ``distill`` is the share of the
     branch's loss that compares it with Default (see ``training.distillation``).
+    ``head_seed`` gives the spiking branch a seed of its own, so that several heads stand on one Default;
+    None means ``seed``.
     """
 
     dataset: str = "digits"
@@ -99,6 +102,7 @@ class RunConfig:
     spiking: str = "head"
     distill: float = 0.0
     distill_temperature: float = 2.0
+    head_seed: int | None = None
     train_samples: int | None = None
     test_samples: int | None = None
 
@@ -113,7 +117,8 @@ class RunConfig:
         _check_range("--shifts", self.shifts, 0, 1000)
         _check_range("--num-steps", self.num_steps, 1, 100_000)
         _check_range("--image-size", self.image_size, 32, 4096)
-        _check_range("--seed", self.seed, 0, 2**63 - 1)
+        for name in ("seed", "branch_seed"):
+            _check_range("--seed", getattr(self, name), 0, 2**63 - 1)
         for name in ("default_epochs", "spiking_epochs"):
             _check_range("--epochs", getattr(self, name), 0, 100_000)
         for name in ("train_samples", "test_samples"):
@@ -147,6 +152,11 @@ class RunConfig:
     def epochs_label(self) -> str:
         """The pair <X,Y>."""
         return f"<{self.default_epochs},{self.spiking_epochs}>"
+
+    @property
+    def branch_seed(self) -> int:
+        """The seed of the spiking branch: ``head_seed`` where it is given, else ``seed``."""
+        return self.seed if self.head_seed is None else self.head_seed
 
     def default_part(self) -> dict[str, object]:
         """Return the settings that the Default run depends on."""

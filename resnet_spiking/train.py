@@ -126,6 +126,7 @@ def integers(option: str, text: str, count: int | None = None) -> tuple[int, ...
 @click.option("--train-samples", type=int, help="Use only this many training images.")
 @click.option("--test-samples", type=int, help="Use only this many test images.")
 @click.option("--seed", type=int, default=0, help="Fixes weights, order, augmentation, encoding and stochastic spikes.")
+@click.option("--head-seed", type=int, help="A seed of its own for the spiking branch.  [default: --seed]")
 @click.option("--device", default="cpu", help="cpu, cuda or cuda:N.")
 @click.option(
     "--output-dir",

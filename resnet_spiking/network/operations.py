@@ -93,11 +93,12 @@ class OperationCounter:
 
 
 @contextmanager
-def counting(decoder: Decoder) -> Iterator[OperationCounter]:
-    """Count the operations of every forward pass of ``decoder`` inside the ``with`` block."""
-    head = decoder.head.head if isinstance(decoder.head, SpikingStage) else decoder.head
+def counting(network: nn.Module) -> Iterator[OperationCounter]:
+    """Count the operations of every forward pass of ``network``, a decoder or a head, inside the ``with`` block."""
+    outer = network.head if isinstance(network, Decoder) else network
+    head = outer.head if isinstance(outer, SpikingStage) else outer
     inner = set(head.modules())
-    below = [module for module in decoder.modules() if module not in inner]
+    below = [module for module in network.modules() if module not in inner]
     counter = OperationCounter(_tally(inner), _tally(below))
     handles: list[RemovableHandle] = []
     read_out = {head.output} if isinstance(head, SpikingHead) else set()

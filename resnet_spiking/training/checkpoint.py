@@ -64,7 +64,7 @@ def load_state(path: Path, config: dict[str, object], network: nn.Module, optimi
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         stored = RunConfig.from_dict(state["config"]).as_dict()
-        different = [name for name, value in config.items() if stored.get(name) != value]
+        different = [name for name, value in config.items() if stored[name] != value]
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, AttributeError, pickle.UnpicklingError):
         raise UserError(f"{path} is damaged or no checkpoint; start again with --overwrite") from None
     if different:

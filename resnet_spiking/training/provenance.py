@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -33,6 +34,7 @@ def _version(name: str) -> str:
         return "not installed"
 
 
+@lru_cache
 def _git_revision() -> str:
     """Return the revision of the checkout this package stands in, with ``+`` when files changed; else ``none``."""
     here = Path(__file__).resolve().parents[2]

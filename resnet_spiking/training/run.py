@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,10 @@ CALIBRATION_IMAGES = 64
 class Environment:
     """Where a run happens and whom it tells. Nothing here changes a result, ``device`` aside.
 
-    ``report(line)`` takes messages, ``progress(label, done, total)`` long work,
-    ``should_stop()`` asks whether to save and stop.
+    ``report(line)`` takes messages, ``progress(label, done, total)`` long work, ``on_epoch(figures)``
+    each finished epoch, ``should_stop()`` asks whether to save and stop. ``remember(key, make)``
+    returns what ``make()`` returns; one that keeps it lets the next run of the same process
+    have the data, the frozen network and the Default without reading them again.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -52,7 +55,39 @@ class Environment:
     cache_dir: Path | None = None
     report: Callable[[str], None] = lambda line: None
     progress: Callable[[str, int, int], None] = lambda label, done, total: None
+    on_epoch: Callable[[dict[str, Any]], None] = lambda figures: None
     should_stop: Callable[[], bool] = lambda: False
+    remember: Callable[[tuple[object, ...], Callable[[], Any]], Any] = lambda key, make: make()
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What all runs on one frozen trunk share: the data, the trunk, the features of both splits."""
+
+    data: Dataset
+    trunk: Trunk
+    train: FeatureSource
+    test: FeatureSource
+
+
+@dataclass(frozen=True)
+class Default:
+    """A trained Default: its folder, what ``result.json`` holds, the network."""
+
+    folder: Path
+    result: dict[str, Any]
+    network: Decoder
+
+
+def data_key(config: RunConfig, data_dir: Path | None) -> tuple[object, ...]:
+    """Return what ``load_data`` depends on, for ``Environment.remember``."""
+    # Only image folders are brought to the configured size when they are read.
+    side = config.image_size if config.dataset == "folder" else None
+    return ("data", config.dataset, data_dir, side, config.train_samples, config.test_samples, config.flip)
+
+
+def _shared_key(config: RunConfig, data: Dataset, env: Environment) -> tuple[object, ...]:
+    return (content_key(config.default_part()), data.sha256, env.device)
 
 
 def load_data(config: RunConfig, data_dir: Path | None) -> Dataset:
@@ -88,38 +123,30 @@ def train_run(
     if finished is not None:
         return finished
     began = time.perf_counter()
-    data = data or load_data(config, env.data_dir)
-    if config.weights == "bundled":
-        check_bundled_target(data.name, data.classes)
-    trunk = build_trunk(config, config.weights)
-    for part in (trunk.backbone, trunk.stages):
-        part.to(env.device).to(memory_format=torch.channels_last)
-    if trunk.identity.random:
-        env.report(f"starting from random weights: {', '.join(trunk.identity.random)}")
-    train, test = _sources(config, trunk, data, env)
+    images = data or env.remember(data_key(config, env.data_dir), lambda: load_data(config, env.data_dir))
+    shared = _shared_key(config, images, env)
+    frozen = env.remember(("frozen", *shared), lambda: _frozen(config, images, env))
     features_seconds = time.perf_counter() - began
-
-    default_dir = output.parent / f"default-{_default_key(config, trunk, data)}"
-    default_result, default = _default(config, default_dir, trunk, data, train, test, env)
+    default = env.remember(("default", output.parent, *shared), lambda: _default(config, output.parent, frozen, env))
     if config.neuron == "none":
         # The Default run is content-addressed and shared; the named run is its own copy.
         for name in ("model.safetensors", "metrics.jsonl"):
-            write_atomically(output / name, lambda temporary, name=name: shutil.copyfile(default_dir / name, temporary))  # type: ignore[misc]
-        result = {**default_result, "provenance": provenance(env.device)}
+            write_atomically(output / name, partial(shutil.copyfile, default.folder / name))
+        result = {**default.result, "provenance": provenance(env.device)}
         write_json(output / "result.json", result)
         return result
 
-    network, figures = _branch(config, output, default, trunk, data, train, test, env)
+    network, figures = _branch(config, output, frozen, default, env)
     result = {
         "format": FORMAT,
         "variant": config.neuron,
-        "num_classes": len(data.classes),
+        "num_classes": len(images.classes),
         "epochs": config.epochs_label,
         "config": config.as_dict(),
         "default": {
-            "run": default_dir.name,
-            **default_result["test"],
-            **{name: default_result[name] for name in ("operations",) if name in default_result},
+            "run": default.folder.name,
+            **default.result["test"],
+            **{name: default.result[name] for name in ("operations",) if name in default.result},
         },
         **figures,
         "warnings": rate_warnings(figures["test"]["spike_rates"], network.head.layer_names)  # type: ignore[arg-type]
@@ -127,15 +154,29 @@ def train_run(
         else [],
         "seconds": {
             "features": features_seconds,
-            "default": default_result["seconds"]["training"],
+            "default": default.result["seconds"]["training"],
             **figures["seconds"],
         },
-        "hashes": _hashes(trunk, data, output / "model.safetensors"),
+        "hashes": _hashes(frozen, output / "model.safetensors"),
         "provenance": provenance(env.device),
     }
     write_json(output / "result.json", result)
     (output / "last.ckpt").unlink(missing_ok=True)
     return result
+
+
+def prepare_features(config: RunConfig, parent: Path, environment: Environment, *, pooled: bool) -> None:
+    """Fill the feature cache: the frozen features that a Default trains on, or the ``pooled`` ones of its decoder.
+
+    ``parent`` is the folder of the runs, where the Default is found, or trained when ``pooled`` needs it.
+    """
+    env = environment
+    data = env.remember(data_key(config, env.data_dir), lambda: load_data(config, env.data_dir))
+    shared = _shared_key(config, data, env)
+    frozen = env.remember(("frozen", *shared), lambda: _frozen(config, data, env))
+    if pooled:
+        default = env.remember(("default", parent, *shared), lambda: _default(config, parent, frozen, env))
+        _remember_pooled(config, frozen, default, env)
 
 
 def _prepare(
@@ -153,7 +194,7 @@ def _prepare(
         if not path.exists():
             raise UserError(f"{output} holds no run to resume; leave --resume out to start one")
         stored = RunConfig.from_dict(read_json(path)["config"]).as_dict()
-        different = [name for name, value in config.as_dict().items() if stored.get(name) != value]
+        different = [name for name, value in config.as_dict().items() if stored[name] != value]
         if different:
             raise UserError(
                 f"{output} was started with another configuration ({', '.join(different)}); use the same options"
@@ -183,7 +224,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _sources(config: RunConfig, trunk: Trunk, data: Dataset, env: Environment) -> tuple[FeatureSource, FeatureSource]:
+def _frozen(config: RunConfig, data: Dataset, env: Environment) -> Frozen:
+    if config.weights == "bundled":
+        check_bundled_target(data.name, data.classes)
+    trunk = build_trunk(config, config.weights)
+    for part in (trunk.backbone, trunk.stages):
+        part.to(env.device).to(memory_format=torch.channels_last)
+    if trunk.identity.random:
+        env.report(f"starting from random weights: {', '.join(trunk.identity.random)}")
+
     def opened(split: str, views: Views, precision: str) -> FeatureSource:
         images = data.train if split == "train" else data.test
         live = features_of(trunk.backbone, images, views=views, precision=precision, device=env.device)
@@ -194,7 +243,8 @@ def _sources(config: RunConfig, trunk: Trunk, data: Dataset, env: Environment) -
         return _keep(live, identity, split, env)
 
     # Reported accuracy is fp32 from pixels to logits, whatever training computes in.
-    return opened("train", Views(data.flip, config.shifts), config.precision), opened("test", PLAIN, "fp32")
+    train = opened("train", Views(data.flip, config.shifts), config.precision)
+    return Frozen(data, trunk, train, opened("test", PLAIN, "fp32"))
 
 
 def _keep(live: FeatureSource, identity: object, label: str, env: Environment) -> FeatureSource:
@@ -209,25 +259,21 @@ def _keep(live: FeatureSource, identity: object, label: str, env: Environment) -
     )
 
 
-def _default_key(config: RunConfig, trunk: Trunk, data: Dataset) -> str:
+def _default_key(config: RunConfig, frozen: Frozen) -> str:
     settings = {name: value for name, value in config.default_part().items() if name not in ("weights", "flip")}
+    trunk, data = frozen.trunk, frozen.data
     return content_key(settings, trunk.identity.sha256, trunk.stages_sha256, data.sha256, data.flip)
 
 
-def _default(
-    config: RunConfig,
-    folder: Path,
-    trunk: Trunk,
-    data: Dataset,
-    train: FeatureSource,
-    test: FeatureSource,
-    env: Environment,
-) -> tuple[dict[str, Any], Decoder]:
-    network = build_default(config, trunk.stages, trunk.stages.out_channels, len(data.classes)).to(env.device)
+def _default(config: RunConfig, parent: Path, frozen: Frozen, env: Environment) -> Default:
+    """Find the Default run in ``parent``, or train it there under a name made of everything it depends on."""
+    folder = parent / f"default-{_default_key(config, frozen)}"
+    stages, classes = copy.deepcopy(frozen.trunk.stages), len(frozen.data.classes)
+    network = build_default(config, stages, stages.out_channels, classes).to(env.device)
     if (folder / "result.json").exists():
         load_model(folder / "model.safetensors", network)
         env.report(f"Default {folder.name} is trained already: reusing it")
-        return read_json(folder / "result.json"), network
+        return Default(folder, read_json(folder / "result.json"), network)
     folder.mkdir(parents=True, exist_ok=True)
     # head_lr is the spiking head's: one Default serves every value of it.
     alone = replace(config, neuron="none", head_lr=config.lr)
@@ -240,67 +286,86 @@ def _default(
         },
     )
     figures = _train(
-        network, network, config.default_part(), alone, folder, "default", config.default_epochs, train, test, test, env
+        network,
+        _evaluating(network),
+        config.default_part(),
+        alone,
+        folder,
+        "default",
+        config.default_epochs,
+        frozen.train,
+        frozen.test,
+        frozen.test,
+        env,
     )
-    save_model(folder / "model.safetensors", network, _identity(config, trunk))
+    save_model(folder / "model.safetensors", network, _identity(config, frozen.trunk))
     result = {
         "format": FORMAT,
         "variant": "default",
-        "num_classes": len(data.classes),
+        "num_classes": classes,
         "epochs": f"<{config.default_epochs}>",
         "config": alone.as_dict(),
         **figures,
         "warnings": [],
-        "hashes": _hashes(trunk, data, folder / "model.safetensors"),
+        "hashes": _hashes(frozen, folder / "model.safetensors"),
         "provenance": provenance(env.device),
     }
     write_json(folder / "result.json", result)
     (folder / "last.ckpt").unlink(missing_ok=True)
-    return result, network
+    return Default(folder, result, network)
 
 
 def _branch(
-    config: RunConfig, output: Path, default: Decoder, trunk: Trunk, data: Dataset,
-    train: FeatureSource, test: FeatureSource, env: Environment,
-) -> tuple[Decoder, dict[str, Any]]:  # fmt: skip
-    stages = copy.deepcopy(default.stages)
-    network = build_spiking(config, stages, trunk.stages.out_channels, len(data.classes)).to(env.device)
-    teacher = (default if config.train == "decoder" else default.head).eval() if config.distill > 0 else None
+    config: RunConfig, output: Path, frozen: Frozen, default: Default, env: Environment
+) -> tuple[Decoder, dict[str, Any]]:
+    stages = copy.deepcopy(default.network.stages)
+    classes = len(frozen.data.classes)
+    branch = replace(config, seed=config.branch_seed, head_seed=None)
+    network = build_spiking(branch, stages, frozen.trunk.stages.out_channels, classes).to(env.device)
+    below = default.network if config.train == "decoder" else default.network.head
+    teacher = below.eval() if config.distill > 0 else None
     if isinstance(network.head, SpikingStage):
-        _calibrate(network.head, config, default, train)
-    if config.train == "decoder":
-        trainee: nn.Module = network
-        train_from, test_from = train, test
-    else:
+        _calibrate(network.head, branch, default.network, frozen.train)
+    trainee: nn.Module = network
+    train, test, final_test = frozen.train, frozen.test, frozen.test
+    scored: nn.Module = _evaluating(network)
+    if config.train == "head":
         trainee = network.head
         stages.requires_grad_(False).eval()
-        train_from, test_from = _pooled(config, default, trunk, train, test, env)
+        # The pooled test features are fp32 in blocks of scoring's size: the head alone scores bit for bit the same.
+        train, test = _remember_pooled(config, frozen, default, env)
+        final_test, scored = test, network.head
     figures = _train(
         trainee,
-        network,
-        config.as_dict(),
-        config,
+        scored,
+        branch.as_dict(),
+        branch,
         output,
         "spiking",
         config.spiking_epochs,
-        train_from,
-        test_from,
+        train,
         test,
+        final_test,
         env,
         teacher,
     )
+    below_head = default.result.get("operations", {}).get("stages")
+    if config.train == "head" and below_head:
+        # Scored from pooled features: the stages below are Default's, and ran when it was scored.
+        figures["operations"]["stages"] = below_head
     # T maps of every layer and their graph are held at once: fewer images where stage 4 spikes too.
-    sample = torch.arange(min(32 if network.on_maps else 256, len(data.test)))
+    sample = torch.arange(min(32 if network.on_maps else 256, len(frozen.data.test)))
     if is_spiking(network.head):  # type: ignore[arg-type]
+        features = final_test.batch(sample)
         evidence = gather_evidence(
             network.head.eval(),  # type: ignore[arg-type]
-            _evaluating(network).pool(test.batch(sample)).detach(),
-            data.test.labels[sample].to(env.device),
-            generator_for(config.seed, "evidence", device=env.device),
+            features if config.train == "head" else _evaluating(network).pool(features).detach(),
+            frozen.data.test.labels[sample].to(env.device),
+            generator_for(branch.seed, "evidence", device=env.device),
         ).as_dict()
     else:
         evidence = {"spikes": False, "reason": "a control without spikes"}
-    save_model(output / "model.safetensors", network, _identity(config, trunk))
+    save_model(output / "model.safetensors", network, _identity(config, frozen.trunk))
     neurons = [neuron.describe() for neuron in network.head.neurons]  # type: ignore[union-attr]
     return network, {**figures, "evidence": evidence, "neurons": neurons}
 
@@ -317,23 +382,33 @@ def _calibrate(stage: SpikingStage, config: RunConfig, default: Decoder, train: 
     calibrate(stage, reference, maps, generator)  # type: ignore[arg-type]
 
 
+def _remember_pooled(
+    config: RunConfig, frozen: Frozen, default: Default, env: Environment
+) -> tuple[FeatureSource, FeatureSource]:
+    key = ("pooled", default.folder, default.result["hashes"]["model"], env.device)
+    found: tuple[FeatureSource, FeatureSource] = env.remember(key, lambda: _pooled(config, frozen, default, env))
+    return found
+
+
 def _pooled(
-    config: RunConfig, default: Decoder, trunk: Trunk, train: FeatureSource, test: FeatureSource, env: Environment
+    config: RunConfig, frozen: Frozen, default: Default, env: Environment
 ) -> tuple[FeatureSource, FeatureSource]:
     """Return the pooled features of the frozen Default decoder: what every head is trained on."""
+    stages = copy.deepcopy(default.network.stages).requires_grad_(False)
+    stages_sha256 = state_sha256(stages)
 
     def opened(source: FeatureSource, label: str, precision: str) -> FeatureSource:
-        decoder = Decoder(default.stages, nn.Identity(), precision).eval()
+        decoder = Decoder(stages, nn.Identity(), precision).eval()
 
         def compute(indices: Tensor, chosen: Tensor) -> Tensor:
             with torch.no_grad():
                 return decoder.pool(source.batch(indices, chosen))
 
         live = FeatureSource(source.images, source.views, source.device, compute)
-        identity = ["pooled", trunk.identity.sha256, state_sha256(default.stages), config.image_size, precision]
+        identity = ["pooled", frozen.trunk.identity.sha256, stages_sha256, config.image_size, precision]
         return _keep(live, identity, f"pooled {label}", env)
 
-    return opened(train, "train", config.precision), opened(test, "test", "fp32")
+    return opened(frozen.train, "train", config.precision), opened(frozen.test, "test", "fp32")
 
 
 def _evaluating(network: Decoder) -> Decoder:
@@ -343,7 +418,7 @@ def _evaluating(network: Decoder) -> Decoder:
 
 def _train(
     trainee: nn.Module,
-    network: Decoder,
+    scored: nn.Module,
     settings: dict[str, object],
     config: RunConfig,
     folder: Path,
@@ -355,17 +430,22 @@ def _train(
     env: Environment,
     teacher: nn.Module | None = None,
 ) -> dict[str, Any]:
-    """Train ``trainee`` (the network, or its head) and score the network in fp32."""
+    """Train ``trainee`` on ``train`` and score it after each epoch; at last score ``scored`` on ``final_test``."""
     optimizer = make_optimizer(trainee, config)
     start = Progress()
     if (folder / "last.ckpt").exists():
         start = load_state(folder / "last.ckpt", settings, trainee, optimizer)
         env.report(f"resuming {phase} at epoch {start.epoch + 1}, step {start.step + 1}")
 
+    def write_metrics(history: list[dict[str, Any]]) -> None:
+        lines = "".join(json.dumps(entry) + "\n" for entry in history)
+        write_atomically(folder / "metrics.jsonl", lambda temporary: temporary.write_text(lines))
+
     def save(optimiser: torch.optim.Optimizer, progress: Progress) -> None:
         save_state(folder / "last.ckpt", config, phase, trainee, optimiser, progress)
-        lines = "".join(json.dumps(entry) + "\n" for entry in progress.history)
-        write_atomically(folder / "metrics.jsonl", lambda temporary: temporary.write_text(lines))
+        write_metrics(progress.history)
+        if progress.history and not progress.step:
+            env.on_epoch(progress.history[-1])
 
     def test(module: nn.Module) -> dict[str, Any]:
         return {f"test_{name}": value for name, value in score(module, epoch_test, config.seed).figures().items()}
@@ -380,10 +460,11 @@ def _train(
         trainee, train, config, phase=phase, epochs=epochs, optimizer=optimizer, start=start, hooks=hooks,
         teacher=teacher,
     )  # fmt: skip
-    evaluated = _evaluating(network)
-    with counting(evaluated) as counter:
+    # A kill between the last state and its metrics would leave them a line short.
+    write_metrics(history)
+    with counting(scored) as counter:
         final = score(
-            evaluated, final_test, config.seed, lambda done, total: env.progress(f"testing {phase}", done, total)
+            scored, final_test, config.seed, lambda done, total: env.progress(f"testing {phase}", done, total)
         )
     return {
         "test": {**final.figures(), "precision": "fp32", "images": len(final_test)},
@@ -397,13 +478,14 @@ def _identity(config: RunConfig, trunk: Trunk) -> dict[str, str]:
     return {"backbone": config.backbone, "weights": trunk.identity.name, "backbone_sha256": trunk.identity.sha256}
 
 
-def _hashes(trunk: Trunk, data: Dataset, model: Path) -> dict[str, Any]:
+def _hashes(frozen: Frozen, model: Path) -> dict[str, Any]:
+    identity = frozen.trunk.identity
     return {
         "backbone": {
-            "weights": trunk.identity.name,
-            "sha256": trunk.identity.sha256,
-            "random": list(trunk.identity.random),
+            "weights": identity.name,
+            "sha256": identity.sha256,
+            "random": list(identity.random),
         },
-        "data": data.sha256,
+        "data": frozen.data.sha256,
         "model": file_sha256(model),
     }

@@ -72,7 +72,7 @@ def verify_run(
     for part in (backbone, decoder):
         part.to(device).to(memory_format=torch.channels_last)
     source = features_of(backbone, data.test, precision="fp32", device=device)
-    found = score(decoder, source, config.seed, progress)
+    found = score(decoder, source, config.branch_seed, progress)
     recorded = result["test"]
     differing = sum(a != b for a, b in zip(found.predictions, result["predictions"], strict=False))
     rows = [

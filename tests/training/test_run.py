@@ -215,3 +215,44 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path, shapes: Dataset) -> N
 def test_divergence_is_one_line(tmp_path: Path, shapes: Dataset) -> None:
     with pytest.raises(UserError, match=r"no longer finite.*lower --lr"):
         train_run(replace(CONFIG, optimizer="sgd", lr=1e30, head_lr=1e30), tmp_path / "run", data=shapes)
+
+
+def test_head_seeds_differ_on_one_default_and_verify(
+    tmp_path: Path, shapes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "load_data", lambda config, data_dir: shapes)
+    short = replace(CONFIG, default_epochs=1, spiking_epochs=1, train="head", neuron="paralif-gs")
+    results = [
+        train_run(replace(short, head_seed=seed), tmp_path / str(seed), data=shapes) for seed in (None, 0, 1)
+    ]  # fmt: skip
+    assert len(list(tmp_path.glob("default-*"))) == 1
+    assert results[0]["hashes"]["model"] == results[1]["hashes"]["model"] != results[2]["hashes"]["model"]
+    # From pixels through the whole network, where training scored the head on pooled features.
+    assert all(row.agrees for row in verify_run(tmp_path / "1"))
+
+
+def test_a_memory_changes_nothing_but_time(tmp_path: Path, shapes: Dataset) -> None:
+    kept: dict[tuple[object, ...], Any] = {}
+    made: list[tuple[object, ...]] = []
+
+    def remember(key: tuple[object, ...], make: Any) -> Any:
+        if key not in kept:
+            made.append(key)
+            kept[key] = make()
+        return kept[key]
+
+    short = replace(CONFIG, default_epochs=1, spiking_epochs=1)
+    configs = [replace(short, train="head"), short, replace(short, train="head", neuron="relu")]
+    for number, config in enumerate(configs):
+        alone = train_run(config, tmp_path / "alone" / str(number), data=shapes)
+        shared = train_run(config, tmp_path / "shared" / str(number), Environment(remember=remember), data=shapes)
+        assert figures(alone) == figures(shared)
+    assert [key[0] for key in made] == ["frozen", "default", "pooled"]
+
+
+def test_a_configuration_of_an_older_version_gets_the_defaults_of_newer_settings() -> None:
+    stored = replace(CONFIG, beta=0.7).as_dict()
+    del stored["head_seed"]
+    assert RunConfig.from_dict(stored) == replace(CONFIG, beta=0.7)
+    with pytest.raises(UserError, match="unknown here: hue"):
+        RunConfig.from_dict({**stored, "hue": 1})

@@ -1,0 +1,91 @@
+"""Where a study stands: each task's state, and what that says about the time left."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from resnet_spiking.studies.forecast import makespan
+from resnet_spiking.studies.ledger import Entry
+from resnet_spiking.studies.plan import Task
+
+
+@dataclass
+class Board:
+    """The tasks of a study with what became of them so far."""
+
+    tasks: dict[str, Task]
+    workers: int
+    states: dict[str, str]
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: dict[str, float] = field(default_factory=dict)
+    worker: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def of(tasks: Iterable[Task], entries: Iterable[Entry], workers: int) -> Board:
+        """Return the board of a plan as the ledger has it."""
+        board = Board({task.key: task for task in tasks}, workers, {})
+        for entry in entries:
+            board.states[entry.key] = entry.state
+            if entry.seconds is not None:
+                board.seconds[entry.key] = entry.seconds
+            if entry.state == "running":
+                board.started[entry.key] = entry.started or time.time()
+                board.worker[entry.key] = entry.worker or "?"
+            if entry.error:
+                board.errors[entry.key] = entry.error
+        return board
+
+    def count(self, state: str) -> int:
+        """Return how many runs and attacks are in ``state``; feature tasks are steps on the way to them."""
+        return sum(self.states[key] == state for key, task in self.tasks.items() if task.kind != "features")
+
+    @property
+    def total(self) -> int:
+        return sum(task.kind != "features" for task in self.tasks.values())
+
+    def begin(self, key: str, worker: str) -> None:
+        self.states[key], self.worker[key], self.started[key] = "running", worker, time.time()
+
+    def end(self, key: str, state: str, seconds: float | None = None, *, error: str | None = None) -> None:
+        self.states[key] = state
+        if seconds is not None:
+            self.seconds[key] = seconds
+        if error:
+            self.errors[key] = error
+
+    def running(self) -> list[Task]:
+        return [task for key, task in self.tasks.items() if self.states[key] == "running"]
+
+    def time_left(self) -> float | None:
+        """Return the seconds left, judged by finished tasks of the same sort; None before there is one for each."""
+        known: dict[object, list[float]] = defaultdict(list)
+        for key, taken in self.seconds.items():
+            if key in self.tasks and self.states[key] == "done":
+                known[_sort(self.tasks[key])].append(taken)
+        typical = {sort: sum(values) / len(values) for sort, values in known.items()}
+        done = [key for key, state in self.states.items() if state in ("done", "failed")]
+        expected: dict[str, float] = {}
+        for key, task in self.tasks.items():
+            if self.states[key] in ("waiting", "running"):
+                if _sort(task) not in typical and task.kind != "features":
+                    return None
+                taken = typical.get(_sort(task), 0.0)
+                spent = time.time() - self.started[key] if self.states[key] == "running" else 0.0
+                expected[key] = max(taken - spent, 0.0)
+        return makespan(list(self.tasks.values()), expected, self.workers, done=set(done))
+
+
+def _sort(task: Task) -> tuple[Any, ...]:
+    """Return what makes two tasks take about as long."""
+    config = task.payload.get("config")
+    if task.kind == "attack" or config is None:
+        return (task.kind, task.payload.get("bundle"))
+    names = ("dataset", "backbone", "image_size", "freeze_depth", "default_epochs")
+    sort = (task.kind, task.payload.get("pooled"), task.payload["dataset"], *(config[name] for name in names))
+    default = config["neuron"] == "none"
+    return (*sort, default) if default else (*sort, config["train"], config["spiking_epochs"])

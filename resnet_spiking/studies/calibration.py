@@ -1,0 +1,183 @@
+"""What a study will cost on this machine, from a few timed steps of each of its networks on random images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from resnet_spiking.config import RunConfig
+from resnet_spiking.data.feature_cache import FeatureSource, features_of
+from resnet_spiking.data.images import ImageSet
+from resnet_spiking.data.views import PLAIN, Views
+from resnet_spiking.network.build import build_default, build_spiking, build_trunk
+from resnet_spiking.studies.plan import Task
+from resnet_spiking.training.loop import make_optimizer, train_step
+
+BATCH = 16  # images of a timed step; larger batches cost about as much per image
+SIZES = {
+    "digits": (1437, 360),
+    "cifar10": (50_000, 10_000),
+    "cifar100": (50_000, 10_000),
+    "fashion-mnist": (60_000, 10_000),
+}
+CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of a task, and the bytes that it leaves."""
+
+    seconds: float
+    size: int
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Seconds per image and bytes per image of a network's parts."""
+
+    train_features: float
+    test_features: float
+    train_bytes: int
+    test_bytes: int
+    default_step: float
+    default_test: float
+    pooled: int
+    model_bytes: int
+
+
+def estimate(tasks: Iterable[Task], *, threads: int, device: torch.device) -> dict[str, Cost]:
+    """Return the expected cost of each feature task and run by key; attacks are not estimated.
+
+    Each distinct trunk, Default and head is timed once: a warm-up and one step on random images with
+    random weights. Sizes of image folders are counted. Takes seconds, some more for large networks.
+    """
+    torch.set_num_threads(threads)
+    costs = {}
+    for task in tasks:
+        if task.run:
+            train, test = _images(task)
+            costs[task.key] = _cost(task, task.run.config, train, test, device)
+    return costs
+
+
+def _cost(task: Task, config: RunConfig, train: int, test: int, device: torch.device) -> Cost:
+    # Weights and seed do not change what a step costs.
+    alike = replace(config, weights="none", seed=0, head_seed=None, train_samples=None, test_samples=None)
+    network = _measure(_trunk_only(alike), device)
+    views = Views(bool(config.flip) or (config.flip is None and config.dataset != "digits"), config.shifts).count
+    if task.kind == "features" and task.payload["pooled"]:
+        size = network.pooled * 4 * (train * views + test)
+        return Cost(network.default_test * (train * views + test), size)
+    if task.kind == "features":
+        seconds = network.train_features * train * views + network.test_features * test
+        return Cost(seconds, network.train_bytes * train * views + network.test_bytes * test)
+    if task.run and task.run.is_default:
+        step = network.default_step + (network.train_features if not config.freeze_depth else 0)
+        # Default lies in its own folder and, copied, in the run's.
+        epochs = config.default_epochs
+        return Cost(epochs * (step * train + network.default_test * test), 2 * network.model_bytes)
+    head, head_test = _measure_head(_head_only(alike), network.pooled, device)
+    step = head + (network.default_step if config.train == "decoder" else 0)
+    scored = head_test + (network.default_test if config.train == "decoder" else 0)
+    return Cost(config.spiking_epochs * (step * train + scored * test), network.model_bytes)
+
+
+def _images(task: Task) -> tuple[int, int]:
+    assert task.run
+    config = task.run.config
+    if config.dataset == "folder":
+        assert task.run.data_dir
+        train, test = (_count(task.run.data_dir / split) for split in ("train", "test"))
+    else:
+        train, test = SIZES[config.dataset]
+    return min(train, config.train_samples or train), min(test, config.test_samples or test)
+
+
+@lru_cache
+def _count(folder: Path) -> int:
+    return sum(1 for path in folder.glob("*/*") if not path.name.startswith("."))
+
+
+def _trunk_only(config: RunConfig) -> RunConfig:
+    kept = {name: getattr(config, name) for name in ("backbone", "freeze_depth", "image_size", "precision", "weights")}
+    return RunConfig(neuron="none", **kept)
+
+
+def _head_only(config: RunConfig) -> RunConfig:
+    kept = ("neuron", "mode", "hidden", "num_steps", "encoding", "readout", "beta", "alpha", "reset", "learn_beta")
+    return RunConfig(**{name: getattr(config, name) for name in kept})
+
+
+@lru_cache
+def _measure(config: RunConfig, device: torch.device) -> _Measured:
+    trunk = build_trunk(config, "none")
+    for part in (trunk.backbone, trunk.stages):
+        part.to(device).to(memory_format=torch.channels_last)
+    images = _random_images()
+    everything = torch.arange(BATCH)
+    seconds, samples = [], []
+    for precision in (config.precision, "fp32"):
+        live = features_of(trunk.backbone, images, precision=precision, device=device)
+        seconds.append(_time(lambda live=live: live.batch(everything)))  # type: ignore[misc]
+        samples.append(live.batch(everything))
+    decoder = build_default(config, trunk.stages, trunk.stages.out_channels, CLASSES).to(device)
+    source = FeatureSource(images, PLAIN, device, lambda indices, chosen: samples[0])
+    step = _train_seconds(decoder, source, config)
+    tested = replace(config, precision="fp32")
+    plain = build_default(tested, trunk.stages, trunk.stages.out_channels, CLASSES).to(device).eval()
+    with torch.no_grad():
+        scored = _time(lambda: plain(samples[1]))
+    size = sum(value.numel() * value.element_size() for value in decoder.state_dict().values())
+    sizes = [sample[0].numel() * sample.element_size() for sample in samples]
+    return _Measured(seconds[0], seconds[1], sizes[0], sizes[1], step, scored, trunk.stages.out_channels, size)
+
+
+@lru_cache
+def _measure_head(config: RunConfig, features: int, device: torch.device) -> tuple[float, float]:
+    pooled = torch.rand(BATCH, features, device=device)
+    network = build_spiking(config, _AsIs(), features, CLASSES).to(device)
+    head = network.head
+    source = FeatureSource(_random_images(), PLAIN, device, lambda indices, chosen: pooled)
+    step = _train_seconds(head, source, config)
+    with torch.no_grad():
+        return step, _time(lambda: head(pooled))
+
+
+class _AsIs(nn.Module):
+    """In place of the stages of a decoder whose head alone is timed."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def _train_seconds(network: nn.Module, source: FeatureSource, config: RunConfig) -> float:
+    optimizer = make_optimizer(network, config)
+    network.train()
+    labels = source.images.labels.to(source.device)
+    place = ("calibration", 0, 0)
+    return _time(lambda: train_step(network, source, labels, torch.arange(BATCH), config, place, optimizer))
+
+
+def _time(step: Callable[[], object]) -> float:
+    """Return seconds per image of a step on ``BATCH`` images, after one that warms up."""
+    step()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    step()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return (time.perf_counter() - began) / BATCH
+
+
+@lru_cache
+def _random_images() -> ImageSet:
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (BATCH, 3, 32, 32), generator=draw, dtype=torch.uint8)
+    return ImageSet(images, torch.arange(BATCH) % CLASSES, tuple(map(str, range(CLASSES))))

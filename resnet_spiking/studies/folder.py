@@ -1,0 +1,72 @@
+"""The folder of a study: claim it, tidy what a kill left, remember the study in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from resnet_spiking.errors import UserError
+from resnet_spiking.studies.ledger import NAME, Ledger
+from resnet_spiking.studies.lock import exclusive
+from resnet_spiking.studies.study_file import Study, parse_study
+from resnet_spiking.training.files import write_json
+
+FORMAT = 1
+
+
+@contextmanager
+def claimed(folder: Path, study: Study, owner: dict[str, Any]) -> Iterator[Ledger]:
+    """Make or reopen a study's folder and hold it: one study at a time.
+
+    Raises ``UserError`` when another study runs there, when the folder is something else, or cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output-dir {folder} is a file; name a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "study.json").exists():
+        if {path.name for path in folder.iterdir()} - {"lock.sqlite", NAME}:
+            raise UserError(f"--output-dir {folder} holds files but no study; name a new folder, or a study's")
+    try:
+        for name in ("runs", "logs"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        with exclusive(folder, busy=_busy(folder)):
+            _tidy(folder)
+            write_json(folder / "study.json", {"format": FORMAT, **study.as_dict()})
+            ledger = Ledger(folder)
+            try:
+                ledger.note("owner", owner)
+                yield ledger
+            finally:
+                ledger.close()
+    except PermissionError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror}); choose another --output-dir") from None
+
+
+def read_stored_study(folder: Path) -> Study:
+    """Return the study that a folder remembers. Raises ``UserError`` when it has none, or of another format."""
+    import json
+
+    path = folder / "study.json"
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError):
+        raise UserError(
+            f"{folder} is no study folder (study.json is missing or damaged); give the study file"
+        ) from None
+    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+        raise UserError(
+            f"{path} has another format than this version's ({FORMAT}); start the study again from its file"
+        )
+    return parse_study(values, str(path))
+
+
+def _busy(folder: Path) -> str:
+    return f"another study is running in {folder}; watch it with: python -m resnet_spiking.study status {folder}"
+
+
+def _tidy(folder: Path) -> None:
+    """Remove temporary files of processes that were killed: with the folder held, nobody writes any."""
+    for pattern in ("runs/*/.*.tmp", "labels/.*.tmp", "results/.*.tmp", "results/*/*/.*.tmp", "now/*"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)

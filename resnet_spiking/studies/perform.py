@@ -1,0 +1,163 @@
+"""Do one task: the function that every engine runs in its workers."""
+
+from __future__ import annotations
+
+import errno
+import faulthandler
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, TextIO
+
+from resnet_spiking.errors import UserError
+from resnet_spiking.studies.memory import Memory
+from resnet_spiking.studies.pulse import Beat
+from resnet_spiking.studies.stopping import stop_asked
+from resnet_spiking.studies.work import Outcome, Work
+
+# A limit on file size is how a quota or a full volume shows up on some systems.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+FULL_DISK = ("No space left on device", "File too large", "Disk quota exceeded", "PytorchStreamWriter failed writing")
+
+_memory = Memory()
+
+
+def perform(work: Work, memory: Memory = _memory) -> Outcome:
+    """Do ``work`` in this process and say how it ended; an error of the task is an outcome, never raised.
+
+    Lines and tracebacks go to the task's log. A run that an earlier attempt left unfinished is
+    continued, a finished one is found. ``memory`` serves the next task of this process.
+    """
+    began = time.perf_counter()
+    log = work.folder / work.log
+    try:
+        log.parent.mkdir(exist_ok=True)
+        with log.open("a", buffering=1) as stream:
+            return _attempt(work, memory, stream, began)
+    except OSError as error:
+        return _failure(work, error, began)
+
+
+def _attempt(work: Work, memory: Memory, stream: TextIO, began: float) -> Outcome:
+    beat = Beat(work.folder, work.label)
+    faulthandler.enable(stream)
+    try:
+        with redirect_stdout(stream), redirect_stderr(stream):
+            path = _do(work, memory, beat, lambda line: print(line, file=stream))
+            sha256 = None if path is None else _sha256(path)
+        result = None if path is None else str(path.relative_to(work.folder))
+        return Outcome(work.key, "done", result, sha256, time.perf_counter() - began)
+    except Exception as error:
+        if not isinstance(error, UserError):
+            traceback.print_exc(file=stream)
+        outcome = _failure(work, error, began)
+        print(f"{outcome.state}: {outcome.error or ''}", file=stream)
+        return outcome
+    finally:
+        faulthandler.disable()
+        beat.end()
+
+
+def _do(work: Work, memory: Memory, beat: Beat, report: Callable[[str], None]) -> Path | None:
+    import torch
+
+    from resnet_spiking.terminal import choose_device
+    from resnet_spiking.training.run import Environment
+
+    torch.set_num_threads(work.resources.threads)
+    if work.resources.command:
+        # Results record the command that made them: the study's, not a worker's.
+        sys.argv = list(work.resources.command)
+    data_dir = work.payload.get("data_dir")
+    environment = Environment(
+        device=choose_device(work.resources.device),
+        data_dir=Path(data_dir) if data_dir else None,
+        cache_dir=work.resources.cache_dir,
+        report=report,
+        progress=beat.progress,
+        on_epoch=beat.on_epoch,
+        should_stop=stop_asked(work.folder),
+        remember=memory,
+    )
+    return _KINDS[work.kind](work, environment, beat)
+
+
+def _run(work: Work, environment: Any, beat: Beat) -> Path:
+    from resnet_spiking.config import RunConfig
+    from resnet_spiking.studies.labels import keep_labels
+    from resnet_spiking.studies.traces import keep_traces
+    from resnet_spiking.training.run import data_key, load_data, train_run
+
+    config = RunConfig.from_dict(work.payload["config"])
+    beat.epochs = {"default": config.default_epochs, "spiking": config.spiking_epochs}
+    output = work.folder / "runs" / work.label
+    data = environment.remember(data_key(config, environment.data_dir), lambda: load_data(config, environment.data_dir))
+    keep_labels(work.folder, data)
+    begun, complete = (output / "config.json").exists(), (output / "model.safetensors").exists()
+    spoiled = (output / "result.json").exists() and not complete
+    train_run(config, output, environment, data=data, resume=begun and not spoiled, overwrite=spoiled)
+    if work.payload.get("traces"):
+        keep_traces(output, data.test)
+    return output / "result.json"
+
+
+def _features(work: Work, environment: Any, beat: Beat) -> None:
+    from resnet_spiking.config import RunConfig
+    from resnet_spiking.training.run import prepare_features
+
+    config = RunConfig.from_dict(work.payload["config"])
+    prepare_features(config, work.folder / "runs", environment, pooled=work.payload["pooled"])
+
+
+def _attack(work: Work, environment: Any, beat: Beat) -> Path:
+    from resnet_spiking.studies.attacking import attack_networks
+
+    return attack_networks(work.folder, work.label, work.payload, environment)
+
+
+def _check(work: Work, environment: Any, beat: Beat) -> None:
+    from resnet_spiking.studies.checking import check_study
+
+    check_study(work.payload["study"])
+
+
+_KINDS: dict[str, Callable[[Work, Any, Beat], Path | None]] = {
+    "run": _run,
+    "features": _features,
+    "attack": _attack,
+    "check": _check,
+}
+
+
+def _failure(work: Work, error: Exception, began: float) -> Outcome:
+    seconds = time.perf_counter() - began
+    if type(error).__name__ == "Interrupted":
+        return Outcome(work.key, "stopped", seconds=seconds)
+    message = " ".join(str(error).split()) or type(error).__name__
+    if _out_of_room(error):
+        return Outcome(work.key, "full", seconds=seconds, error=message)
+    if isinstance(error, UserError):
+        # The same input gives the same answer: another attempt would not help.
+        return Outcome(work.key, "failed", seconds=seconds, error=message)
+    return Outcome(work.key, "failed", seconds=seconds, error=f"{type(error).__name__}: {message}", again=True)
+
+
+def _out_of_room(error: BaseException | None) -> bool:
+    """Say whether a full disk is the cause; libraries wrap it in errors of their own, with the system's words."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return True
+        if any(words in str(error) for words in FULL_DISK):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _sha256(path: Path) -> str:
+    from resnet_spiking.training.files import file_sha256
+
+    return file_sha256(path)

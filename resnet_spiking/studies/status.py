@@ -1,0 +1,43 @@
+"""Where a study stands, read from its folder by any process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from resnet_spiking.errors import UserError
+from resnet_spiking.studies.board import Board
+from resnet_spiking.studies.folder import read_stored_study
+from resnet_spiking.studies.ledger import Entry, Ledger
+from resnet_spiking.studies.lock import exclusive
+from resnet_spiking.studies.plan import Task
+
+
+def read_entries(folder: Path) -> list[Entry]:
+    """Return the rows of a study's ledger. Raises ``UserError`` when the folder is no study's."""
+    read_stored_study(folder)
+    ledger = Ledger(folder, read_only=True)
+    try:
+        return ledger.entries()
+    finally:
+        ledger.close()
+
+
+def read_board(folder: Path) -> Board:
+    """Return the board of a study that runs in another process, or has ended."""
+    entries = read_entries(folder)
+    ledger = Ledger(folder, read_only=True)
+    try:
+        owner = ledger.noted("owner") or {}
+    finally:
+        ledger.close()
+    tasks = [Task(entry.key, entry.kind, entry.label, entry.payload) for entry in entries]
+    return Board.of(tasks, entries, owner.get("workers", 1))
+
+
+def is_running(folder: Path) -> bool:
+    """Say whether some process holds the study's folder."""
+    try:
+        with exclusive(folder, busy="running"):
+            return False
+    except UserError:
+        return True

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from resnet_spiking.errors import UserError
+from resnet_spiking.studies.ledger import Ledger
+from resnet_spiking.studies.lock import exclusive
+from resnet_spiking.studies.plan import Task
+
+
+def tasks(*keys: str) -> list[Task]:
+    return [Task(key, "run", f"label-{key}", {"n": key}) for key in keys]
+
+
+def test_what_is_recorded_is_read_back_in_order(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.plan(tasks("b", "a"))
+    ledger.start("a", "worker 1", "logs/a.log")
+    ledger.finish("a", "runs/a/result.json", "00ff", 1.5)
+    ledger.start("b", "worker 2", "logs/b.log")
+    ledger.close()
+    reader = Ledger(tmp_path, read_only=True)
+    first, second = reader.entries()
+    assert (first.key, first.state, first.worker, first.payload) == ("b", "running", "worker 2", {"n": "b"})
+    assert (second.state, second.result, second.sha256, second.seconds) == ("done", "runs/a/result.json", "00ff", 1.5)
+    with pytest.raises(OSError, match="readonly"):
+        reader.fail("a", "no")
+
+
+def test_a_new_plan_keeps_what_is_done_and_repeats_what_is_not(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.plan(tasks("a", "b", "c"))
+    ledger.finish("a", None, None, 1)
+    ledger.fail("b", "broken")
+    ledger.start("c", "killed", "log")
+    ledger.plan(tasks("c", "b", "d"))
+    assert [(entry.key, entry.state) for entry in ledger.entries()] == [(key, "waiting") for key in "cbd"]
+    assert ledger.left_out() == 1
+    ledger.plan(tasks("a"))
+    assert [entry.state for entry in ledger.entries()] == ["done"]
+
+
+def test_a_transaction_that_fails_leaves_the_plan_as_it_was(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.plan(tasks("a"))
+    with pytest.raises(TypeError):
+        ledger.plan([*tasks("b"), Task("c", "run", "c", {"not JSON": object()})])
+    assert [entry.key for entry in ledger.entries()] == ["a"]
+
+
+def test_other_versions_and_damage_are_one_line(tmp_path: Path) -> None:
+    Ledger(tmp_path).close()
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as database:
+        database.execute("PRAGMA user_version = 99")
+    with pytest.raises(UserError, match="has version 99"):
+        Ledger(tmp_path)
+    (tmp_path / "ledger.sqlite").write_bytes(b"not a database, not at all" * 100)
+    with pytest.raises(UserError, match="damaged or no ledger"):
+        Ledger(tmp_path)
+    with pytest.raises(UserError, match="no study folder"):
+        Ledger(tmp_path / "elsewhere", read_only=True)
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from resnet_spiking.studies.lock import exclusive
+with exclusive(Path(sys.argv[1]), busy="busy"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_is_held_by_one_process_and_freed_by_its_death(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match="busy"), exclusive(tmp_path, busy="busy"):
+            pass
+        holder.kill()
+        holder.wait()
+        with exclusive(tmp_path, busy="busy"):
+            pass

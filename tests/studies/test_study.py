@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from resnet_spiking.data.folder import load_folder
+from resnet_spiking.errors import UserError
+from resnet_spiking.studies import study as study_module
+from resnet_spiking.studies.folder import claimed, read_stored_study
+from resnet_spiking.studies.status import is_running, read_board, read_entries
+from resnet_spiking.studies.study import Execution, run_study
+from resnet_spiking.studies.study_file import Study
+from resnet_spiking.studies.traces import trace_run
+from resnet_spiking.studies.work import Resources
+from resnet_spiking.training.files import file_sha256
+from resnet_spiking.training.verify import load_network
+
+from .conftest import Inline, Silent, make_study
+
+
+@pytest.fixture(scope="module")
+def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A finished study of Default and two heads, each with two seeds on one Default, and what ran."""
+    folder = tmp_path_factory.mktemp("study") / "tiny"
+    study = make_study(pictures, neuron=["lif", "relu"], seed=[0, 1], default_seed=0)
+    return folder, run_inline(study, folder).log
+
+
+def run_inline(study: Study, folder: Path, cache: bool = True) -> Inline:
+    engine = Inline()
+    execution = Execution(resources=Resources(cache_dir=folder.parent / "cache" if cache else None))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_module, "start_engine", lambda execution, folder: engine)
+        tally = run_study(study, folder, execution, Silent())
+    assert tally.failed == 0
+    return engine
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "results" / "rows.jsonl").read_text().splitlines()]
+
+
+def test_each_thing_is_done_once(finished: tuple[Path, list[str]]) -> None:
+    folder, log = finished
+    kinds = [label.split("-")[0] if not label.startswith("shapes") else "run" for label in log]
+    assert kinds == ["check", "features", "run", "pooled", "run", "run", "run", "run"]
+    assert len(list((folder / "runs").glob("default-*"))) == 1
+
+
+def test_results_hold_every_run_and_say_what_they_are(finished: tuple[Path, list[str]], pictures: Path) -> None:
+    folder, _ = finished
+    rows = read_rows(folder)
+    assert [row["key"] for row in rows] == sorted(row["key"] for row in rows)
+    assert sorted((row["variant"], row["seed"]) for row in rows) == [
+        ("default", 0),
+        *((neuron, seed) for neuron in ("lif", "relu") for seed in (0, 1)),
+    ]
+    manifest = json.loads((folder / "results" / "manifest.json").read_text())
+    assert manifest["format"] == 1
+    assert all(file_sha256(folder / "results" / name) == sha256 for name, sha256 in manifest["files"].items())
+    arrays = np.load(folder / "results" / "predictions.npz")
+    data = load_folder(pictures, side=32)
+    labels = arrays[f"labels-{data.sha256[:16]}"]
+    assert labels.tolist() == data.test.labels.tolist()
+    assert json.loads(str(arrays[f"classes-{data.sha256[:16]}"])) == list(data.classes)
+    for row in rows:
+        assert row["dataset"] == "shapes"
+        assert (arrays[row["key"]] == labels).mean() == pytest.approx(row["test"]["accuracy"])
+        assert row["hashes"]["model"] == file_sha256(folder / "runs" / row["run"] / "model.safetensors")
+    curves = [json.loads(line) for line in (folder / "results" / "curves.jsonl").read_text().splitlines()]
+    assert {(line["key"], line["phase"]) for line in curves} == {
+        (row["key"], "default" if row["variant"] == "default" else "spiking") for row in rows
+    }
+
+
+def test_the_traced_spikes_are_the_networks_own(finished: tuple[Path, list[str]], pictures: Path) -> None:
+    folder, _ = finished
+    (row,) = [row for row in read_rows(folder) if row["variant"] == "lif" and row["seed"] == 0]
+    data = load_folder(pictures, side=32)
+    run = folder / "runs" / row["run"]
+    backbone, decoder, config = load_network(run)
+    with torch.no_grad():
+        _, layers = decoder.trace(backbone(data.test.pixels(torch.tensor([0]))))
+    stored = np.load(folder / "results" / "traces.npz")
+    assert {name.split("/")[0] for name in stored} == {
+        row["key"] for row in read_rows(folder) if row["variant"] != "default" and row["seed"] == 0
+    }
+    spikes, membrane = stored[f"{row['key']}/spikes"], stored[f"{row['key']}/membrane"]
+    assert np.array_equal(spikes, layers[0][:, 0].numpy())
+    assert membrane.shape == (config.num_steps, 8)
+    # The neuron resets to zero: a membrane is zero exactly where it has spiked.
+    assert np.array_equal(membrane == 0, spikes == 1)
+    assert stored[f"{row['key']}/image"].shape == (3, 16, 16)
+    assert trace_run(run, data.test, 3).spikes.shape == spikes.shape
+
+
+def test_again_does_nothing_and_a_further_neuron_runs_alone(
+    finished: tuple[Path, list[str]], pictures: Path, tmp_path: Path
+) -> None:
+    folder, _ = finished
+    before = {path: path.read_bytes() for path in (folder / "results").iterdir()}
+    study = read_stored_study(folder)
+    assert run_inline(study, folder).log == []
+    assert {path: path.read_bytes() for path in (folder / "results").iterdir()} == before
+    wider = make_study(pictures, neuron=["lif", "relu", "paralif-t"], seed=[0, 1], default_seed=0)
+    assert [label.split("-")[2:4] for label in run_inline(wider, folder).log if label != "check"] == [
+        ["paralif", "t"]
+    ] * 2
+    assert len(read_rows(folder)) == 7
+    run_inline(study, folder)
+    assert {path: path.read_bytes() for path in (folder / "results").iterdir()} == before
+
+
+def test_a_missing_or_changed_result_is_made_again_to_the_same_figures(
+    finished: tuple[Path, list[str]], pictures: Path
+) -> None:
+    folder, _ = finished
+    rows = read_rows(folder)
+    spoiled = [row for row in rows if row["variant"] == "lif"]
+    (folder / "runs" / spoiled[0]["run"] / "model.safetensors").unlink()
+    result = folder / "runs" / spoiled[1]["run"] / "result.json"
+    result.write_text(result.read_text().replace('"accuracy": ', '"accuracy": 1'))
+    log = run_inline(read_stored_study(folder), folder).log
+    assert sorted(log[1:]) == sorted(row["run"] for row in spoiled)
+    assert [(row["test"], row["hashes"]) for row in read_rows(folder)] == [(row["test"], row["hashes"]) for row in rows]
+
+
+def test_status_reads_the_ledger_beside_a_running_study(finished: tuple[Path, list[str]], tmp_path: Path) -> None:
+    folder, _ = finished
+    board = read_board(folder)
+    assert (board.count("done"), board.total, board.time_left()) == (5, 5, 0)
+    assert not is_running(folder)
+    with claimed(folder, read_stored_study(folder), {}):
+        assert is_running(folder)
+        assert len(read_entries(folder)) == 7
+        with pytest.raises(UserError, match="another study is running"), claimed(folder, read_stored_study(folder), {}):
+            pass
+
+
+def test_a_folder_that_is_something_else_is_left_alone(tmp_path: Path, pictures: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("…")
+    with pytest.raises(UserError, match="holds files but no study"):
+        run_inline(make_study(pictures), tmp_path)
+    with pytest.raises(UserError, match="no study folder"):
+        read_entries(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_an_impossible_head_is_refused_before_any_work(tmp_path: Path, pictures: Path) -> None:
+    study = make_study(pictures, neuron="norse-lif", beta=1.0)
+    with pytest.raises(UserError, match="norse weighs its input"):
+        run_inline(study, tmp_path / "study")
+    assert not list((tmp_path / "study" / "runs").iterdir())
