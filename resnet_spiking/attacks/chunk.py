@@ -45,9 +45,9 @@ def attack_chunk(
     ``not_finite``: images, or their logits; ``outside``: images outside ball or box. None of them is broken.
     """
     target = target.using(make_mode(stage.mode))
-    began, before = time.perf_counter(), _metered(target)
+    began, before = time.perf_counter(), _metered(target, *sources)
     found = _run(stage, target, images, labels, norm, eps, steer, sources)
-    cost = [now - then for now, then in zip(_metered(target), before, strict=True)]
+    cost = [now - then for now, then in zip(_metered(target, *sources), before, strict=True)]
     finite = target.finite(found.images, confirm)
     size = norm_of(found.images - images, norm)
     inside = (found.images.flatten(1) >= 0).all(1) & (found.images.flatten(1) <= 1).all(1)
@@ -99,5 +99,11 @@ def _best_of(outcomes: list[Outcome]) -> Outcome:
     return Outcome(pick("images"), pick("success"), pick("margin"), pick("steps"))
 
 
-def _metered(target: Target) -> tuple[int, int, int]:
-    return target.meter.forwards, target.meter.backwards, target.meter.head_forwards
+def _metered(*targets: Target) -> tuple[int, int, int]:
+    """Return forwards, backwards and forwards of the head alone, over all targets."""
+    meters = [target.meter for target in targets]
+    return (
+        sum(meter.forwards for meter in meters),
+        sum(meter.backwards for meter in meters),
+        sum(meter.head_forwards for meter in meters),
+    )

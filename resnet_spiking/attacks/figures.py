@@ -47,6 +47,22 @@ def paired(examples: Examples, default: Examples) -> list[dict[str, Any]]:
     return rows
 
 
+def trap(figures: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return, per radius, the accuracy that FGSM and PGD-10 with the training surrogate alone would have
+    reported, and by how much that is above the worst case of the bundle."""
+    rows = []
+    for row in figures["robust"]:
+        literature = {
+            stage: own["overall"]
+            for stage, own in row["attacks"].items()
+            if stage.split("-")[0] in ("fgsm", "pgd") and "+" not in stage and "overall" in own
+        }
+        if literature:
+            gap = min(literature.values()) - row["accuracy"]
+            rows.append({"eps": row["eps"], **literature, "bundle": row["accuracy"], "overstated": gap})
+    return rows
+
+
 def _own_figures(examples: Examples, radius: int) -> dict[str, dict[str, Any]]:
     own = {}
     for stage, outcomes in zip(examples.stages.tolist(), examples.tried[radius], strict=True):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from resnet_spiking.attacks.bundles import Bundle
-from resnet_spiking.attacks.target import Rule
-from resnet_spiking.attacks.threat import Norm, Threat
-from resnet_spiking.errors import UserError
+from resnet_spiking.attacks.target import RULES, Rule
+from resnet_spiking.attacks.threat import Norm, Threat, parse_eps
+from resnet_spiking.errors import UserError, nearest
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,12 @@ class Settings:
             raise UserError(f"--eps must name distinct radii in ascending order, not {given or 'none'}")
         if not self.labels:
             object.__setattr__(self, "labels", tuple(str(eps) for eps in self.eps))
-        if self.batch_size < 1:
-            raise UserError(f"--batch-size must be at least 1, not {self.batch_size}")
+        for option, value in (("batch-size", self.batch_size), ("draws", self.draws), ("votes", self.votes)):
+            if value < 1:
+                raise UserError(f"--{option} must be at least 1, not {value}")
+        if self.rule not in (None, *RULES):
+            known = list(RULES)
+            raise UserError(f"--rule {self.rule!r} is unknown{nearest(self.rule, known)}; choose from: {', '.join(known)}")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"--seed must lie between 0 and {2**63 - 1}, not {self.seed}")
 
@@ -54,6 +59,16 @@ class Settings:
         lists = {name: list(own[name]) for name in ("eps", "labels")}
         checking["surrogates"] = list(checking["surrogates"])
         return {**own, **lists, "bundle": {**bundle, "checking": checking}}
+
+
+def make_settings(bundle: Bundle, norm: str, radii: Sequence[str], **others: Any) -> Settings:
+    """Return settings from the words of a command line: radii such as ``8/255``; duplicates count once.
+
+    Raises ``UserError`` for a malformed radius, an unknown norm or rule, and counts out of range.
+    """
+    words = {text.strip(): parse_eps(text) for text in radii}
+    ordered = sorted(words, key=lambda text: words[text])
+    return Settings(bundle, norm, tuple(words[text] for text in ordered), tuple(ordered), **others)  # type: ignore[arg-type]
 
 
 _NONE = Bundle("", "", ())

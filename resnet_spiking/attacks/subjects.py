@@ -32,7 +32,7 @@ class Subject:
     @property
     def spiking(self) -> bool:
         """Whether some layer fires: only then do gradient modes differ."""
-        return any(isinstance(module, Neuron) and module.spiking for module in self.model.modules())
+        return has_spikes(self.model)
 
     @property
     def sha256(self) -> str:
@@ -60,6 +60,11 @@ class Sample:
     def pixels(self, rows: Tensor | None = None) -> Tensor:
         """Return all images, or those at ``rows`` of the sample, ``float32 [B, C, H, W]`` in [0, 1]."""
         return self.images.pixels(self.indices if rows is None else self.indices[rows])
+
+
+def has_spikes(model: nn.Module) -> bool:
+    """Say whether some layer of the model fires."""
+    return any(isinstance(module, Neuron) and module.spiking for module in model.modules())
 
 
 def load_subjects(runs: list[Path], *, weights: str | None = None) -> tuple[list[Subject], list[str]]:

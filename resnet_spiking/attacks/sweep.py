@@ -19,7 +19,7 @@ from resnet_spiking.attacks.journal import Arrays, Journal
 from resnet_spiking.attacks.losses import margin
 from resnet_spiking.attacks.names import find_attack
 from resnet_spiking.attacks.settings import Settings
-from resnet_spiking.attacks.subjects import Sample, Subject
+from resnet_spiking.attacks.subjects import Sample, Subject, has_spikes
 from resnet_spiking.attacks.target import Target
 from resnet_spiking.errors import UserError
 from resnet_spiking.training.randomness import generator_for
@@ -152,7 +152,8 @@ class _Sweeping:
     def _sources_of(self, stage: Stage) -> list[Target]:
         if stage.source is None:
             return []
-        return [source for name, source in self.sources.items() if (name == "default") == (stage.source == "default")]
+        chosen = [name for name in self.sources if (name == "default") == (stage.source == "default")]
+        return [self.sources[name].using(make_mode(_main_mode(self.sources[name]))) for name in chosen]
 
     def _generator(self, *labels: str | int) -> torch.Generator:
         return generator_for(self.settings.seed, "attack", self.subject.name, *labels, device=self.device)
@@ -292,6 +293,11 @@ def _resolve(stage: Stage, margins: dict[str, NDArray[np.float32]], rows: NDArra
     means = {mode: float(np.mean(reached[rows])) for mode, reached in margins.items()}
     sound = {mode: mean for mode, mean in means.items() if np.isfinite(mean)}
     return replace(stage, mode=max(sound, key=lambda mode: sound[mode]) if sound else "assg")
+
+
+def _main_mode(source: Target) -> str:
+    """Return the mode that a source of transfers is differentiated by: one family for every neuron."""
+    return "atan:2" if has_spikes(source.model) else "own"
 
 
 def _weight(stage: Stage) -> int:
