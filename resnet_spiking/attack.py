@@ -11,7 +11,7 @@ from resnet_spiking.attacks.gradients.names import list_modes
 from resnet_spiking.attacks.names import ATTACKS
 from resnet_spiking.terminal import OneLineCommand
 
-HELP = f"""Attack each RUN on the same test images: robust accuracy at each eps, in the worst case over a bundle of attacks.
+HELP = f"""Attack each RUN on the same test images: accuracy at each eps in the worst case over a bundle.
 
 Bundles: {"; ".join(f"{bundle.name} ({bundle.summary})" for bundle in BUNDLES.values())}.
 Attacks: {", ".join(ATTACKS)}.
@@ -37,10 +37,14 @@ EPS = "0.25/255,0.5/255,1/255,2/255,4/255,8/255"
 @click.option("--norm", default="linf", metavar="linf|l2", help="Of the change, pixels in [0, 1].")
 @click.option("--eps", default=EPS, metavar="E[,E…]", help="Radii, ascending: fractions such as 8/255, or numbers.")
 @click.option("--samples", type=int, default=1000, help="Test images, class-balanced, the same for every run.")
-@click.option("--rule", metavar="majority|expected", help="When a stochastic head counts as right.  [default: majority]")
+@click.option(
+    "--rule", metavar="majority|expected", help="When a stochastic head counts as right.  [default: majority]"
+)
 @click.option("--draws", type=int, default=20, help="Draws of a stochastic head per gradient.")
 @click.option("--votes", type=int, default=20, help="Independent draws that decide.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the data is, when it has moved since training.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Where the data is, when it has moved since training."
+)
 @click.option("--weights", help="The backbone's weights, when they have moved since training.")
 @click.option("-b", "--batch-size", type=int, default=64)
 @click.option("--seed", type=int, default=0, help="Fixes every random draw.")
@@ -53,9 +57,9 @@ EPS = "0.25/255,0.5/255,1/255,2/255,4/255,8/255"
 @click.option("--resume", is_flag=True, help="Continue the evaluation in --output-dir.")
 @click.option("--overwrite", is_flag=True, help="Replace the evaluation in --output-dir.")
 def main(
-    runs: tuple[Path, ...], verify: Path | None, bundle: str | None, attack: str | None, gradient: str | None, norm: str,
-    eps: str, samples: int, rule: str | None, draws: int, votes: int, data_dir: Path | None, weights: str | None,
-    batch_size: int, seed: int, device: str, output_dir: Path | None, resume: bool, overwrite: bool,
+    runs: tuple[Path, ...], verify: Path | None, bundle: str | None, attack: str | None, gradient: str | None,
+    norm: str, eps: str, samples: int, rule: str | None, draws: int, votes: int, data_dir: Path | None,
+    weights: str | None, batch_size: int, seed: int, device: str, output_dir: Path | None, resume: bool, overwrite: bool,
 ) -> None:  # fmt: skip
     from resnet_spiking.errors import UserError
 

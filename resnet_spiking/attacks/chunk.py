@@ -20,6 +20,9 @@ from resnet_spiking.attacks.threat import Norm, Threat, norm_of
 
 # x - eps and x + eps are rounded to the nearest fp32: an excess below this is no excess.
 ROUNDING = 1e-6
+# A stochastic model's verdict is itself random near the border: this many independent ones must agree, or an image
+# tried by ten attacks would fall to the luckiest of ten draws.
+VERDICTS = 3
 SPENT = ("seconds", "forwards", "backwards", "head_forwards", "silent", "not_finite", "outside")
 
 
@@ -37,7 +40,8 @@ def attack_chunk(
     """Attack ``images [B, C, H, W]`` with a stage of a bundle; ``eps`` is None for a minimum-norm attack.
 
     An image is broken when what the attack returned is finite, inside the ball and the box, and
-    misclassified under the target's rule by draws from ``confirm``, which the attack has not seen.
+    misclassified under the target's rule by draws from ``confirm``, which the attack has not seen (for a
+    stochastic model by ``VERDICTS`` independent sets of votes).
 
     Returns arrays: ``broken bool [B]``; of the broken ones alone ``images``, ``norms``, ``steps`` and
     ``broken_margins``; ``margins [B]`` that the attack reached; and ``spent``, in the order of ``SPENT``.
@@ -53,7 +57,7 @@ def attack_chunk(
     inside = (found.images.flatten(1) >= 0).all(1) & (found.images.flatten(1) <= 1).all(1)
     if eps is not None:
         inside &= size <= eps + ROUNDING
-    broken = ~target.correct(found.images, labels, confirm) & finite & inside
+    broken = misclassified(target, found.images, labels, confirm) & finite & inside
     trouble = [(found.success & ~broken & finite).sum(), (~finite).sum(), (~inside & finite).sum()]
     return {
         "broken": broken.cpu().numpy(),
@@ -64,6 +68,17 @@ def attack_chunk(
         "margins": found.margin.float().cpu().numpy(),
         "spent": np.array([time.perf_counter() - began, *cost, *map(int, trouble)], dtype=np.float64),
     }
+
+
+def misclassified(target: Target, images: Tensor, labels: Tensor, confirm: torch.Generator) -> Tensor:
+    """Say which images ``[B]`` are misclassified, by ``VERDICTS`` independent verdicts where the model is stochastic."""
+    wrong = torch.ones(len(images), dtype=torch.bool, device=images.device)
+    for _ in range(VERDICTS if target.stochastic else 1):
+        rows = wrong.nonzero().squeeze(1)
+        if not len(rows):
+            break
+        wrong[rows] = ~target.correct(images[rows], labels[rows], confirm)
+    return wrong
 
 
 def _run(

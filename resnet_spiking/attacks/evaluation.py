@@ -89,7 +89,11 @@ def evaluate(
                 probe, before, progress=_labelled(to, f"checks of {subject.name}"), should_stop=to.should_stop
             )
             entry["unreliable"] = unreliable(entry["checks"])
-            entry["checked_at"] = {"eps": probe.eps, "images": len(probe.rows), "survivors_at": settings.eps[probe.radius]}
+            entry["checked_at"] = {
+                "eps": probe.eps,
+                "images": len(probe.rows),
+                "survivors_at": settings.eps[probe.radius],
+            }
             entries.append(entry)
     return _write(entries, swept, sample, settings, output, to, time.perf_counter() - began)
 
@@ -133,7 +137,8 @@ def _prepare(
         different = [name for name, value in identity.items() if stored.get(name) != value]
         if different:
             raise UserError(
-                f"{output} was started with other {', '.join(different)}; use the same options and version, or --overwrite"
+                f"{output} was started with other {', '.join(different)}; use the same options and version, "
+                "or --overwrite"
             )
         if (output / "result.json").exists():
             return read_json(output / "result.json")
@@ -141,7 +146,12 @@ def _prepare(
         output.mkdir(parents=True, exist_ok=True)
         if overwrite:
             shutil.rmtree(output / "state", ignore_errors=True)
-            for old in [output / "result.json", output / "table.csv", *output.glob("*.png"), *output.glob("adversarial-*.npz")]:
+            for old in [
+                output / "result.json",
+                output / "table.csv",
+                *output.glob("*.png"),
+                *output.glob("adversarial-*.npz"),
+            ]:
                 old.unlink(missing_ok=True)
         write_json(path, identity)
     except OSError as error:
@@ -154,7 +164,7 @@ def _attackable(subjects: Sequence[Subject], device: torch.device) -> Iterator[d
     with ExitStack() as stack:
         models = {}
         for subject in subjects:
-            subject.model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            subject.model.to(device).to(memory_format=torch.channels_last)
             models[subject.name] = stack.enter_context(attackable(subject.model))
         yield models
 
@@ -166,9 +176,7 @@ def _targets(
     few = sample.pixels(torch.arange(min(8, len(sample)))).to(device)
     for subject in subjects:
         try:
-            target = make_target(
-                subject.model, few, draws=settings.draws, votes=settings.votes, rule=settings.rule
-            )
+            target = make_target(subject.model, few, draws=settings.draws, votes=settings.votes, rule=settings.rule)
         except UserError as error:
             raise UserError(f"{subject.name}: {error}") from None
         if int(sample.labels.max()) >= target.classes:

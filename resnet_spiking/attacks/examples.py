@@ -22,8 +22,8 @@ class Examples:
     """N images under S attacks at E radii; the arrays are numpy, as they are stored.
 
     ``eps [E]`` ascending, pixels of [0, 1]; ``stages [S]`` the attacks' labels; ``images uint8 [N, C, H, W]`` clean;
-    ``index``, ``label``, ``clean_prediction``, ``clean_correct`` ``[N]``; ``broken [N]``: the position in ``eps`` of the
-    smallest radius at which the image was broken, E when it never was (a clean error stays at E);
+    ``index``, ``label``, ``clean_prediction``, ``clean_correct`` ``[N]``; ``broken [N]``: the position in ``eps`` of
+    the smallest radius at which the image was broken, E when it never was (a clean error stays at E);
     ``broken_by [N]``: the attack's position in ``stages``, or -1; ``adversarial float32 [N, C, H, W]``: the image that
     did it, else the clean one; ``margin``, ``steps`` ``[N]`` of it; ``minimum_norm [N]``: the smallest norm the
     minimum-norm attack found, inf where none; ``tried int8 [E, S, N]``: ``NOT_TRIED``, ``SURVIVED`` or ``BROKEN``.

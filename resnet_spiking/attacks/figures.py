@@ -13,8 +13,8 @@ from resnet_spiking.attacks.statistics import mcnemar, median, wilson
 def figures_of(examples: Examples) -> dict[str, Any]:
     """Return clean and robust accuracy with 95 % Wilson intervals, each attack's own figure, the median norm.
 
-    Robust accuracy ``A(eps) = 1/N sum 1[clean correct and no attack broke it at any radius up to eps]``; the denominator
-    is all N images. ``attacks``: ``accuracy`` of that attack alone among the ``tried`` images; with
+    Robust accuracy ``A(eps) = 1/N sum 1[clean correct and no attack broke it at any radius up to eps]``; the
+    denominator is all N images. ``attacks``: ``accuracy`` of that attack alone among the ``tried`` images; with
     ``overall``, the accuracy on all N images, for attacks that tried every image that is correct.
     ``minimum_norm``: the median over the ``of`` images that are correct, None when most were not ``found``.
     """

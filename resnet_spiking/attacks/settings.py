@@ -45,7 +45,9 @@ class Settings:
                 raise UserError(f"--{option} must be at least 1, not {value}")
         if self.rule not in (None, *RULES):
             known = list(RULES)
-            raise UserError(f"--rule {self.rule!r} is unknown{nearest(self.rule, known)}; choose from: {', '.join(known)}")
+            raise UserError(
+                f"--rule {self.rule!r} is unknown{nearest(self.rule, known)}; choose from: {', '.join(known)}"
+            )
         if not 0 <= self.seed < 2**63:
             raise UserError(f"--seed must lie between 0 and {2**63 - 1}, not {self.seed}")
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resnet_spiking.attacks.bundles import BEST, Stage, stages_for
-from resnet_spiking.attacks.chunk import SPENT, attack_chunk
+from resnet_spiking.attacks.chunk import SPENT, attack_chunk, misclassified
 from resnet_spiking.attacks.examples import BROKEN, NOT_TRIED, SURVIVED, Examples
 from resnet_spiking.attacks.gradients.names import make_mode
 from resnet_spiking.attacks.interrupt import stoppable
@@ -21,6 +21,7 @@ from resnet_spiking.attacks.names import find_attack
 from resnet_spiking.attacks.settings import Settings
 from resnet_spiking.attacks.subjects import Sample, Subject, has_spikes
 from resnet_spiking.attacks.target import Target
+from resnet_spiking.attacks.threat import Threat
 from resnet_spiking.errors import UserError
 from resnet_spiking.training.randomness import generator_for
 
@@ -216,12 +217,53 @@ class _Sweeping:
             for place, row in enumerate(rows[piece["broken"]].tolist()):
                 table.minimum_norm[row] = piece["norms"][place]
                 radius = int(np.searchsorted(table.eps, piece["norms"][place]))
-                if radius < len(table.eps):
+                if radius < len(table.eps) and not self.target.stochastic:
                     self._record(row, radius, 0, piece, place)
+            if self.target.stochastic:
+                self._stretch(stage, number, rows[piece["broken"]], piece)
             self._tell(0, 0)
         found = table.minimum_norm[None] <= table.eps[:, None]
         table.tried[:, 0] = np.where(table.clean_correct[None], np.where(found, BROKEN, SURVIVED), NOT_TRIED)
         self._report(stage.label, "any eps", int(table.clean_correct.sum()), int(found[-1].sum()), spent)
+
+    def _stretch(self, stage: Stage, number: int, rows: NDArray[np.int64], found: Arrays) -> None:
+        """Record minimum-norm images of a stochastic model, stretched to the smallest radius that holds them.
+
+        On the border, where the attack left them, half of the verdicts go either way.
+        """
+        table = self.examples
+        radii = np.searchsorted(table.eps, found["norms"])
+        inside = radii < len(table.eps)
+        rows, radii, norms = rows[inside], radii[inside], found["norms"][inside]
+        if not len(rows):
+            return
+
+        def compute() -> Arrays:
+            images, labels = self._batch(rows)
+            change = torch.from_numpy(found["images"][inside]).to(self.device) - images
+            factor = torch.from_numpy(table.eps[radii] / np.maximum(norms, np.finfo(np.float64).tiny)).clamp_max(1e6)
+            moved = images + change * factor.to(images).view(-1, 1, 1, 1)
+            moved = torch.cat(
+                [
+                    Threat(self.settings.norm, float(table.eps[radius])).project(row[None], clean[None])
+                    for radius, row, clean in zip(radii.tolist(), moved, images, strict=True)
+                ]
+            )
+            draw = self._generator(stage.label, "stretched", number)
+            broken = misclassified(self.target, moved, labels, draw)
+            margins = self.target.margins(moved, labels, draw)[broken]
+            return {
+                "rows": rows,
+                "broken": broken.cpu().numpy(),
+                "images": moved[broken].cpu().numpy(),
+                "broken_margins": margins.float().cpu().numpy(),
+                "steps": np.zeros(int(broken.sum()), np.int64),
+            }
+
+        piece = self.journal.arrays(f"{self.subject.name}-stretched-{number}", compute)
+        hit = piece["broken"]
+        for place, (row, radius) in enumerate(zip(rows[hit].tolist(), radii[hit].tolist(), strict=True)):
+            self._record(row, radius, 0, piece, place)
 
     def _run_stage(self, radius: int, number: int, stage: Stage, margins: dict[str, NDArray[np.float32]]) -> None:
         table, position, eps = self.examples, number + self.offset, self.settings.eps[radius]
@@ -232,9 +274,7 @@ class _Sweeping:
         spent = self.spent.setdefault((radius, position), Spent(resolved.mode))
         reached = np.full(len(table), np.nan, np.float32)
         for chunk, members in enumerate(self._chunks(rows)):
-            piece = self._piece(
-                resolved, f"{radius}-{position}-{chunk}", (stage.label, repr(eps), chunk), members, eps
-            )
+            piece = self._piece(resolved, f"{radius}-{position}-{chunk}", (stage.label, repr(eps), chunk), members, eps)
             spent.add(piece)
             reached[members] = piece["margins"]
             table.tried[radius, position, members] = np.where(piece["broken"], BROKEN, SURVIVED)
@@ -271,7 +311,8 @@ class _Sweeping:
         table.margin[row], table.steps[row] = piece["broken_margins"][place], piece["steps"][place]
 
     def _report(self, label: str, where: str, tried: int, broken: int, spent: Spent) -> None:
-        each = f"{spent.forwards / max(1, tried):.0f} forwards and {spent.backwards / max(1, tried):.0f} backwards an image"
+        forwards, backwards = (count / max(1, tried) for count in (spent.forwards, spent.backwards))
+        each = f"{forwards:.0f} forwards and {backwards:.0f} backwards an image"
         line = f"{self.subject.name}, {where}: {label} broke {broken} of {tried} in {spent.seconds:.1f} s ({each})"
         self.watch.report(line)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,14 @@ def compare(
         table = tables[entry["name"]]
         rows.append(_exact(f"{entry['name']}: model sha256", entry["model_sha256"], subject.sha256))
         rows += _consistent(entry, table, tables.get("default"), result, sample)
-        rows += _rescored(entry, table, subject, result, device, lambda done, total, place=place: progress(place * total + done, len(subjects) * total))  # type: ignore[misc]
+        begun = place * len(table)
+        total = len(subjects) * len(table)
+        rows += _rescored(entry, table, subject, result, device, partial(_tell, progress, begun, total))
     return rows
+
+
+def _tell(progress: Callable[[int, int], None], begun: int, total: int, done: int) -> None:
+    progress(begun + done, total)
 
 
 def _consistent(
@@ -122,7 +129,9 @@ def _same(figure: str, recorded: Any, recomputed: Any) -> Comparison:
     if isinstance(recorded, dict) and isinstance(recomputed, dict) and set(recorded) == set(recomputed):
         parts = [_same(f"{figure}.{key}", recorded[key], recomputed[key]) for key in recomputed]
     elif isinstance(recorded, list) and isinstance(recomputed, list) and len(recorded) == len(recomputed):
-        parts = [_same(f"{figure}[{place}]", *pair) for place, pair in enumerate(zip(recorded, recomputed, strict=True))]
+        parts = [
+            _same(f"{figure}[{place}]", *pair) for place, pair in enumerate(zip(recorded, recomputed, strict=True))
+        ]
     elif isinstance(recorded, float) and isinstance(recomputed, float):
         return Comparison(figure, recorded, recomputed, math.isclose(recorded, recomputed, rel_tol=1e-9, abs_tol=1e-12))
     else:
@@ -136,11 +145,11 @@ def _rescored(
     subject: Subject,
     result: dict[str, Any],
     device: torch.device,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int], None],
 ) -> list[Comparison]:
     """Classify clean and adversarial images again, with independent draws."""
     name = entry["name"]
-    model = subject.model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = subject.model.to(device).to(memory_format=torch.channels_last)
     count = len(table)
     clean, standing = np.zeros(count, bool), np.zeros(count, bool)
     with attackable(model):
@@ -158,12 +167,14 @@ def _rescored(
             for kind, pixels, found in (("clean", images, clean), ("adversarial", adversarial, standing)):
                 draw = generator_for(result["seed"], "verify", name, kind, start, device=device)
                 found[part] = target.correct(pixels[part].to(device), labels, draw).cpu().numpy()
-            progress(min(start + BATCH, count), count)
+            progress(min(start + BATCH, count))
     rows = [_close(f"{name}: clean accuracy, rescored", table.clean_correct, clean, target.stochastic)]
     for radius, label in enumerate(result["eps_labels"]):
         reported = table.surviving(radius)
         # What is broken in the table but classified correctly now still stands.
-        again = np.where(table.is_broken & (table.broken <= radius), standing & table.clean_correct, table.clean_correct)
+        again = np.where(
+            table.is_broken & (table.broken <= radius), standing & table.clean_correct, table.clean_correct
+        )
         rows.append(_close(f"{name}: accuracy at {label}, rescored", reported, again, target.stochastic))
     return rows
 

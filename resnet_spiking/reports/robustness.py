@@ -128,7 +128,7 @@ def _overstated(row: dict[str, Any]) -> str:
 
 
 def _attacks(entry: dict[str, Any], labels: list[str]) -> Table:
-    table = Table("attack", *labels, title=f"{entry['name']}: accuracy of each attack alone, of the images it tried")
+    table = Table("attack", *labels, title=f"{entry['name']}: each attack alone, of the images it tried")
     stages = list(dict.fromkeys(stage for row in entry["robust"] for stage in row["attacks"]))
     for stage in stages:
         owns = [row["attacks"].get(stage) for row in entry["robust"]]
@@ -157,7 +157,7 @@ def _spread(row: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _own(own: dict[str, Any]) -> dict[str, Any]:
-    row = {key: own[key] for key in ("accuracy", "tried", "mode", "seconds") if key in own}
+    row: dict[str, Any] = {key: own[key] for key in ("accuracy", "tried", "mode", "seconds") if key in own}
     for spent in ("forwards", "backwards", "head_forwards"):
         if spent in own:
             row[f"{spent}_per_image"] = own[spent] / own["tried"]

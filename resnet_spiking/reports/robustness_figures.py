@@ -114,4 +114,6 @@ def _ticks(result: dict[str, Any]) -> list[str]:
 
 def _save(figure: Figure, path: Path) -> None:
     # Without matplotlib's version the same figures give the same bytes.
-    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=150, metadata={"Software": None}))
+    write_atomically(
+        path, lambda temporary: figure.savefig(temporary, format="png", dpi=150, metadata={"Software": None})
+    )

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import torch
 
-from resnet_spiking.attacks.chunk import ROUNDING, attack_chunk
 from resnet_spiking.attacks.bundles import Stage
+from resnet_spiking.attacks.chunk import ROUNDING, attack_chunk
 from resnet_spiking.attacks.losses import margin
 from resnet_spiking.attacks.names import find_attack
 from resnet_spiking.attacks.threat import Threat

@@ -22,6 +22,9 @@ def undefended(probe: Probe) -> Check:
         return Check.not_applicable("T21", title, threshold, "no Default among the runs")
     if table.norm != "linf" or float(table.eps[-1]) < STRONG:
         return Check.not_applicable("T21", title, threshold, "the sweep does not reach 8/255 in Linf")
+    if table.images.shape[1] == 1:
+        reason = "8/255 is what natural images fall at; these are grey drawings"
+        return Check.not_applicable("T21", title, threshold, reason)
     accuracy = float(table.surviving(len(table.eps) - 1).mean())
     value = f"{points(accuracy)} % at {table.eps[-1] * 255:g}/255; RobustBench reference not measured"
     return Check("T21", title, value, threshold, accuracy <= 0.01)

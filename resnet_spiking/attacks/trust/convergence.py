@@ -34,23 +34,21 @@ def converged(probe: Probe) -> Check:
     fall = probe.share_of_all(int((longer | again).sum()), len(rows))
     spread = _spread(probe, rows, eps)
     value = (
-        f"{checking.long_steps} iterations break {longer.sum()}, {checking.restarts} restarts {again.sum()} of {len(rows)} "
-        f"survivors at {eps * 255:g}/255: {points(fall)} points; spread {spread:.3f}"
+        f"{checking.long_steps} iterations break {longer.sum()}, {checking.restarts} restarts {again.sum()} of "
+        f"{len(rows)} survivors at {eps * 255:g}/255: {points(fall)} points; spread {spread:.3f}"
     )
     return Check("T08", title, value, threshold, fall <= 0.01 and spread <= 0.05)
 
 
 def _spread(probe: Probe, rows: np.ndarray, eps: float) -> float:
-    """Return the median over images of how much the best loss still grew in the last steps, as a share of its growth."""
+    """Return the median over images of the share of its growth that the best loss made in the last steps."""
 
     def compute() -> float:
         images, labels = probe.batch(rows)
         watched = recording(probe.target, make_mode(probe.mode))
         draw, threat = probe.generator("T08"), Threat(probe.settings.norm, eps)
         entry = find_attack("apgd-ce")
-        entry.load()(
-            watched, images, labels, threat, generator=draw, **{**entry.preset, "steps": probe.checking.steps}
-        )
+        entry.load()(watched, images, labels, threat, generator=draw, **{**entry.preset, "steps": probe.checking.steps})
         curves = [np.maximum.accumulate(watched.record.curve(image)) for image in range(len(rows))]
         whole = [curve for curve in curves if len(curve) > LAST]
         spreads = [(curve[-1] - curve[-LAST]) / (curve[-1] - curve[0]) for curve in whole if curve[-1] > curve[0]]

@@ -46,8 +46,8 @@ def declared(probe: Probe) -> Check:
 def averaged(probe: Probe) -> Check:
     """T17: more draws per gradient change nothing, a gradient stands out of its noise, and the figure is steady.
 
-    ``|A(50) - A(20)|`` on the subset; the median over images of ``||mean|| / (std / sqrt K)``, K = 20 draws; the standard
-    error of the reported accuracy over independent rescorings of the stored images.
+    ``|A(50) - A(20)|`` on the subset; the median over images of ``||mean|| / (std / sqrt K)``, K = 20 draws; the
+    standard error of the reported accuracy over independent rescorings of the stored images.
     """
     title = "expectation over draws has converged"
     threshold = "|A(50) - A(20)| <= 1 point or one image; SNR >= 3; SE <= 0.5 point"
@@ -73,9 +73,7 @@ def _signal_to_noise(probe: Probe) -> float:
         single = replace(probe.target, draws=1, mode=make_mode(probe.mode))
         draw = probe.generator("T17", "gradient")
         single.mode.start()
-        each = torch.stack(
-            [per_image(single.step(images, labels, margin, draw).gradient) for _ in range(ENOUGH)]
-        )
+        each = torch.stack([per_image(single.step(images, labels, margin, draw).gradient) for _ in range(ENOUGH)])
         noise = each.var(0).sum(1).sqrt() / ENOUGH**0.5
         return float((each.mean(0).norm(dim=1) / noise.clamp_min(torch.finfo(noise.dtype).tiny)).median())
 

@@ -43,9 +43,8 @@ def sensitivity(probe: Probe) -> Check:
     allowed = max(1, GAIN * count)
     ahead = _edge_ahead(left, grid)
     each = ", ".join(f"{mode} {points(kept / count)}" for mode, kept in left.items())
-    value = (
-        f"{each} %; S {points((max(left.values()) - best) / count)}, U {points((best - union) / count)} points"
-        + ("" if swapped else "; gradients are IDENTICAL: the surrogate is not swapped")
+    value = f"{each} %; S {points((max(left.values()) - best) / count)}, U {points((best - union) / count)} points" + (
+        "" if swapped else "; gradients are IDENTICAL: the surrogate is not swapped"
     )
     return Check("T12", title, value, threshold, swapped and best - union <= allowed and ahead <= allowed)
 
@@ -65,7 +64,9 @@ def _edge_ahead(left: dict[str, int], grid: Sequence[str]) -> int:
     ahead = 0
     families = {mode.split(":")[0] for mode in grid}
     for family in families:
-        slopes = sorted((mode for mode in grid if mode.split(":")[0] == family), key=lambda m: float((m + ":1").split(":")[1]))
+        slopes = sorted(
+            (mode for mode in grid if mode.split(":")[0] == family), key=lambda m: float((m + ":1").split(":")[1])
+        )
         if len(slopes) > 2:
             inner = min(left[mode] for mode in slopes[1:-1])
             ahead = max(ahead, inner - left[slopes[0]], inner - left[slopes[-1]])
