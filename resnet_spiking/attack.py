@@ -59,7 +59,8 @@ EPS = "0.25/255,0.5/255,1/255,2/255,4/255,8/255"
 def main(
     runs: tuple[Path, ...], verify: Path | None, bundle: str | None, attack: str | None, gradient: str | None,
     norm: str, eps: str, samples: int, rule: str | None, draws: int, votes: int, data_dir: Path | None,
-    weights: str | None, batch_size: int, seed: int, device: str, output_dir: Path | None, resume: bool, overwrite: bool,
+    weights: str | None, batch_size: int, seed: int, device: str, output_dir: Path | None, resume: bool,
+    overwrite: bool,
 ) -> None:  # fmt: skip
     from resnet_spiking.errors import UserError
 

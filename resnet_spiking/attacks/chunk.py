@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resnet_spiking.attacks.arrays import Arrays
 from resnet_spiking.attacks.best import Outcome
 from resnet_spiking.attacks.bundles import Stage
 from resnet_spiking.attacks.gradients.names import make_mode
-from resnet_spiking.attacks.journal import Arrays
 from resnet_spiking.attacks.minimum import MinimumNorm
 from resnet_spiking.attacks.names import find_attack
 from resnet_spiking.attacks.target import Target
@@ -71,7 +71,7 @@ def attack_chunk(
 
 
 def misclassified(target: Target, images: Tensor, labels: Tensor, confirm: torch.Generator) -> Tensor:
-    """Say which images ``[B]`` are misclassified, by ``VERDICTS`` independent verdicts where the model is stochastic."""
+    """Say which images ``[B]`` are misclassified, by ``VERDICTS`` independent verdicts of a stochastic model."""
     wrong = torch.ones(len(images), dtype=torch.bool, device=images.device)
     for _ in range(VERDICTS if target.stochastic else 1):
         rows = wrong.nonzero().squeeze(1)

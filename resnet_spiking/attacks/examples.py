@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_spiking.attacks.arrays import Arrays, load_arrays, save_arrays
 from resnet_spiking.errors import UserError
-from resnet_spiking.training.files import write_atomically
 
 # What an attack did to an image at an eps.
 NOT_TRIED, SURVIVED, BROKEN = -1, 0, 1
@@ -75,22 +74,16 @@ class Examples:
 
     def save(self, path: Path) -> None:
         """Store everything, with the two norms of each perturbation beside it, atomically."""
-        arrays: dict[str, NDArray[Any]] = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        arrays: Arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
         arrays |= {f"distance_{norm}": self.distance(norm) for norm in ("linf", "l2")}
-
-        def write(temporary: Path) -> None:
-            with temporary.open("wb") as handle:
-                np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
-
-        write_atomically(path, write)
+        save_arrays(path, arrays, compressed=True)
 
     @staticmethod
     def load(path: Path) -> Examples:
         """Read what ``save`` stored. Raises ``UserError`` when it is missing, damaged or incomplete."""
-        names = [field.name for field in fields(Examples)]
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                values = {name: stored[name] for name in names}
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zipfile.error) as error:
+            stored = load_arrays(path)
+            values: dict[str, Any] = {field.name: stored[field.name] for field in fields(Examples)}
+        except (ValueError, KeyError) as error:
             raise UserError(f"{path} is missing or damaged ({error}); attack the runs again with --overwrite") from None
         return Examples(**{**values, "norm": str(values["norm"])})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_spiking.attacks.arrays import Arrays, load_arrays, save_arrays
 from resnet_spiking.errors import UserError
-from resnet_spiking.training.files import write_atomically
-
-Arrays = dict[str, NDArray[Any]]
 
 
 class Journal:
@@ -39,21 +36,15 @@ class Journal:
         path = self.folder / f"{key}.npz"
         if path.exists():
             try:
-                with np.load(path, allow_pickle=False) as stored:
-                    return {name: stored[name] for name in stored.files}
-            except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+                return load_arrays(path)
+            except ValueError as error:
                 raise UserError(
                     f"{path} is damaged ({error}); delete it: its images alone are attacked again"
                 ) from None
         found = dict(compute())
-        write_atomically(path, lambda temporary: _save(temporary, found))
+        save_arrays(path, found)
         return found
 
     def value(self, key: str, compute: Callable[[], Any]) -> Any:
         """Return the JSON-ready value of the piece ``key``, from disk or computed and written."""
         return json.loads(str(self.arrays(key, lambda: {"json": np.array(json.dumps(compute()))})["json"]))
-
-
-def _save(path: Path, arrays: Arrays) -> None:
-    with path.open("wb") as handle:
-        np.savez(handle, **arrays)  # type: ignore[arg-type]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resnet_spiking.attacks.arrays import Arrays
 from resnet_spiking.attacks.bundles import BEST, Stage, stages_for
 from resnet_spiking.attacks.chunk import SPENT, attack_chunk, misclassified
 from resnet_spiking.attacks.examples import BROKEN, NOT_TRIED, SURVIVED, Examples
 from resnet_spiking.attacks.gradients.names import make_mode
 from resnet_spiking.attacks.interrupt import stoppable
-from resnet_spiking.attacks.journal import Arrays, Journal
+from resnet_spiking.attacks.journal import Journal
 from resnet_spiking.attacks.losses import margin
 from resnet_spiking.attacks.names import find_attack
 from resnet_spiking.attacks.settings import Settings
@@ -172,10 +174,7 @@ class _Sweeping:
         count, radii = len(self.sample), len(self.settings.eps)
         correct, predicted, margins = np.zeros(count, bool), np.zeros(count, np.int64), np.zeros(count, np.float32)
         for number, rows in enumerate(self._chunks(np.arange(count))):
-            piece = self.journal.arrays(
-                f"{self.subject.name}-clean-{number}",
-                lambda rows=rows, number=number: self._score(rows, number),  # type: ignore[misc]
-            )
+            piece = self._kept(f"clean-{number}", rows, partial(self._score, rows, number))
             correct[rows], predicted[rows], margins[rows] = piece["correct"], piece["prediction"], piece["margin"]
         stages = ([self.minimum] if self.minimum else []) + self.stages
         return Examples(
@@ -253,14 +252,13 @@ class _Sweeping:
             broken = misclassified(self.target, moved, labels, draw)
             margins = self.target.margins(moved, labels, draw)[broken]
             return {
-                "rows": rows,
                 "broken": broken.cpu().numpy(),
                 "images": moved[broken].cpu().numpy(),
                 "broken_margins": margins.float().cpu().numpy(),
                 "steps": np.zeros(int(broken.sum()), np.int64),
             }
 
-        piece = self.journal.arrays(f"{self.subject.name}-stretched-{number}", compute)
+        piece = self._kept(f"stretched-{number}", rows, compute)
         hit = piece["broken"]
         for place, (row, radius) in enumerate(zip(rows[hit].tolist(), radii[hit].tolist(), strict=True)):
             self._record(row, radius, 0, piece, place)
@@ -296,10 +294,13 @@ class _Sweeping:
             images, truth = self._batch(rows)
             steer, confirm = self._generator(*labels), self._generator(*labels, "confirm")
             norm, sources = self.settings.norm, self._sources_of(stage)
-            found = attack_chunk(stage, self.target, images, truth, norm, eps, steer, confirm, sources)
-            return {"rows": rows, **found}
+            return attack_chunk(stage, self.target, images, truth, norm, eps, steer, confirm, sources)
 
-        piece = self.journal.arrays(f"{self.subject.name}-{key}", compute)
+        return self._kept(key, rows, compute)
+
+    def _kept(self, key: str, rows: NDArray[np.int64], compute: Callable[[], Arrays]) -> Arrays:
+        """Return the piece ``key`` about the images at ``rows`` from the journal, or computed."""
+        piece = self.journal.arrays(f"{self.subject.name}-{key}", lambda: {"rows": rows, **compute()})
         if not np.array_equal(piece["rows"], rows):
             raise UserError("the saved state belongs to another evaluation; start again with --overwrite")
         return piece

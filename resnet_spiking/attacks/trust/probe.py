@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resnet_spiking.attacks.arrays import Arrays
 from resnet_spiking.attacks.bundles import Checking, Stage
 from resnet_spiking.attacks.chunk import attack_chunk
-from resnet_spiking.attacks.journal import Arrays, Journal
+from resnet_spiking.attacks.journal import Journal
 from resnet_spiking.attacks.settings import Settings
 from resnet_spiking.attacks.statistics import median
 from resnet_spiking.attacks.subjects import Sample, Subject
