@@ -11,6 +11,7 @@ from resnet_spiking.terminal import OneLineGroup
 COMMANDS = {
     "train": "train Default, branch, train a spiking head",
     "evaluate": "recompute a run's figures and say whether they match",
+    "attack": "attack runs on the same images, check the figures, verify them",
     "study": "run the grid of runs and attacks that a study file describes",
     "encoder": "train the encoder that the package ships",
 }

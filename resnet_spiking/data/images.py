@@ -34,15 +34,21 @@ class ImageSet:
         digest.update(self.labels.contiguous().numpy().data)
         return digest.hexdigest()
 
-    def subset(self, count: int) -> ImageSet:
-        """Return the first ``count`` images of a class-balanced interleaving (all, when fewer)."""
+    def balanced(self, count: int) -> Tensor:
+        """Return the indices of the first ``count`` images of a class-balanced interleaving (all, when fewer)."""
         if count >= len(self):
-            return self
+            return torch.arange(len(self))
         rank = torch.zeros_like(self.labels)
         for label in range(len(self.classes)):
             members = self.labels == label
             rank[members] = torch.arange(int(members.sum()))
-        chosen = torch.argsort(rank * len(self.classes) + self.labels, stable=True)[:count]
+        return torch.argsort(rank * len(self.classes) + self.labels, stable=True)[:count]
+
+    def subset(self, count: int) -> ImageSet:
+        """Return the images of ``balanced(count)``."""
+        if count >= len(self):
+            return self
+        chosen = self.balanced(count)
         return ImageSet(self.images[chosen], self.labels[chosen], self.classes, self.source)
 
 

@@ -1,0 +1,276 @@
+"""The whole evaluation: every model swept on the same images, compared, checked and written down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnet_spiking.attacks.figures import figures_of, paired, trap
+from resnet_spiking.attacks.journal import Journal
+from resnet_spiking.attacks.settings import Settings
+from resnet_spiking.attacks.subjects import Sample, Subject
+from resnet_spiking.attacks.sweep import Sweep, Watch, sweep
+from resnet_spiking.attacks.target import Target, attackable, make_target
+from resnet_spiking.attacks.trust.hygiene import hashes
+from resnet_spiking.attacks.trust.probe import Probe
+from resnet_spiking.attacks.trust.suite import run_checks, unreliable
+from resnet_spiking.errors import UserError
+from resnet_spiking.reports.robustness import write_csv
+from resnet_spiking.reports.robustness_figures import save_curves, save_panel
+from resnet_spiking.training.files import file_sha256, write_json
+from resnet_spiking.training.provenance import provenance
+from resnet_spiking.training.run import FORMAT, read_json
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """Where an evaluation happens and whom it tells; nothing here changes a figure, ``device`` aside."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    report: Callable[[str], None] = lambda line: None
+    progress: Callable[[str, int, int], None] = lambda label, done, total: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+def evaluate(
+    subjects: Sequence[Subject],
+    sample: Sample,
+    settings: Settings,
+    output: Path,
+    attacker: Attacker | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Attack every subject on the same images and return what ``output/result.json`` then holds.
+
+    A subject named ``default`` is what the others are paired with and what transfers come from. Beside the
+    result: ``adversarial-<name>.npz`` (see ``Examples``), ``table.csv``, ``curves.png``, ``panel.png``, and until it is
+    finished ``state/``, from which ``resume`` continues to the same bits.
+
+    Raises ``UserError`` for anything the user can put right, before any attack where that is possible;
+    ``Interrupted`` when asked to stop, with everything that is finished kept.
+    """
+    to = attacker or Attacker()
+    finished = _prepare(subjects, sample, settings, output, resume=resume, overwrite=overwrite)
+    if finished is not None:
+        return finished
+    journal = Journal(output / "state")
+    began = time.perf_counter()
+    with _attackable(subjects, to.device) as models:
+        before = hashes(models)
+        targets = _targets(subjects, sample, settings, to.device)
+        swept: dict[str, Sweep] = {}
+        for subject in subjects:
+            swept[subject.name] = sweep(
+                subject,
+                targets[subject.name],
+                sample,
+                settings,
+                journal,
+                sources=targets,
+                watch=Watch(to.report, _labelled(to, subject.name), to.should_stop),
+            )
+        entries = []
+        pairs = {subject.name: (subject, swept[subject.name]) for subject in subjects}
+        for subject in subjects:
+            probe = Probe(subject, targets[subject.name], sample, settings, swept[subject.name], journal, pairs)
+            entry = _entry(subject, targets[subject.name], swept, before)
+            entry["checks"] = run_checks(
+                probe, before, progress=_labelled(to, f"checks of {subject.name}"), should_stop=to.should_stop
+            )
+            entry["unreliable"] = unreliable(entry["checks"])
+            entry["checked_at"] = {
+                "eps": probe.eps,
+                "images": len(probe.rows),
+                "survivors_at": settings.eps[probe.radius],
+            }
+            entries.append(entry)
+    return _write(entries, swept, sample, settings, output, to, time.perf_counter() - began)
+
+
+def _prepare(
+    subjects: Sequence[Subject],
+    sample: Sample,
+    settings: Settings,
+    output: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> dict[str, Any] | None:
+    """Claim the folder; return its result when resuming a finished evaluation."""
+    if resume and overwrite:
+        raise UserError("--resume continues an evaluation and --overwrite deletes it: give one of them")
+    if not subjects:
+        raise UserError("there is no model to evaluate; name at least one run")
+    if len({subject.name for subject in subjects}) < len(subjects):
+        raise UserError("two models have the same name; give each its own")
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output-dir {output} is a file; name a folder")
+    identity = {
+        "format": FORMAT,
+        "settings": settings.as_dict(),
+        "models": {subject.name: subject.sha256 for subject in subjects},
+        "data": sample.data_sha256,
+        "indices": hashlib.sha256(sample.indices.numpy().tobytes()).hexdigest(),
+        "code": code_sha256(),
+    }
+    identity = json.loads(json.dumps(identity))
+    path = output / "config.json"
+    if path.exists() and not (resume or overwrite):
+        raise UserError(
+            f"{output} holds an evaluation already; add --resume to continue it, or --overwrite to replace it"
+        )
+    if resume:
+        if not path.exists():
+            raise UserError(f"{output} holds no evaluation to resume; leave --resume out to start one")
+        stored = read_json(path)
+        different = [name for name, value in identity.items() if stored.get(name) != value]
+        if different:
+            raise UserError(
+                f"{output} was started with other {', '.join(different)}; use the same options and version, "
+                "or --overwrite"
+            )
+        if (output / "result.json").exists():
+            return read_json(output / "result.json")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        if overwrite:
+            shutil.rmtree(output / "state", ignore_errors=True)
+            for old in [
+                output / "result.json",
+                output / "table.csv",
+                *output.glob("*.png"),
+                *output.glob("adversarial-*.npz"),
+            ]:
+                old.unlink(missing_ok=True)
+        write_json(path, identity)
+    except OSError as error:
+        raise UserError(f"cannot write to {output} ({error.strerror}); choose another --output-dir") from None
+    return None
+
+
+@contextmanager
+def _attackable(subjects: Sequence[Subject], device: torch.device) -> Iterator[dict[str, torch.nn.Module]]:
+    with ExitStack() as stack:
+        models = {}
+        for subject in subjects:
+            subject.model.to(device).to(memory_format=torch.channels_last)
+            models[subject.name] = stack.enter_context(attackable(subject.model))
+        yield models
+
+
+def _targets(
+    subjects: Sequence[Subject], sample: Sample, settings: Settings, device: torch.device
+) -> dict[str, Target]:
+    targets = {}
+    few = sample.pixels(torch.arange(min(8, len(sample)))).to(device)
+    for subject in subjects:
+        try:
+            target = make_target(subject.model, few, draws=settings.draws, votes=settings.votes, rule=settings.rule)
+        except UserError as error:
+            raise UserError(f"{subject.name}: {error}") from None
+        if int(sample.labels.max()) >= target.classes:
+            raise UserError(
+                f"{subject.name} has {target.classes} classes, but labels go up to {int(sample.labels.max())}; "
+                "evaluate it on its own data"
+            )
+        targets[subject.name] = target
+    return targets
+
+
+def _entry(subject: Subject, target: Target, swept: dict[str, Sweep], before: dict[str, str]) -> dict[str, Any]:
+    """Return the model's part of the result: what it is, its figures, and what each attack cost."""
+    found = swept[subject.name]
+    figures = figures_of(found.examples)
+    stages = found.examples.stages.tolist()
+    for radius, row in enumerate(figures["robust"]):
+        for stage, own in row["attacks"].items():
+            # A minimum-norm attack runs once; its cost stands at the smallest radius.
+            spent = found.spent.get((radius, stages.index(stage)))
+            own.update(asdict(spent) if spent else {})
+    pairing = {}
+    if "default" in swept and subject.name != "default":
+        pairing["mcnemar"] = paired(found.examples, swept["default"].examples)
+    return {
+        "name": subject.name,
+        "run": subject.run,
+        "variant": subject.variant,
+        "model_sha256": before[subject.name],
+        "stochastic": target.stochastic,
+        "spiking": subject.spiking,
+        "rule": target.rule,
+        "draws": target.draws,
+        "votes": target.votes,
+        **figures,
+        **pairing,
+        "trap": trap(figures),
+        "skipped": found.skipped,
+        "details": subject.details,
+    }
+
+
+def _write(
+    entries: list[dict[str, Any]],
+    swept: dict[str, Sweep],
+    sample: Sample,
+    settings: Settings,
+    output: Path,
+    to: Attacker,
+    seconds: float,
+) -> dict[str, Any]:
+    for entry in entries:
+        path = output / f"adversarial-{entry['name']}.npz"
+        swept[entry["name"]].examples.save(path)
+        entry["adversarial"] = {"file": path.name, "sha256": file_sha256(path)}
+    origin = provenance(to.device)
+    result = {
+        "format": FORMAT,
+        "norm": settings.norm,
+        "eps": list(settings.eps),
+        "eps_labels": list(settings.labels),
+        "bundle": settings.bundle.name,
+        "indicative": settings.bundle.indicative,
+        "samples": len(sample),
+        "indices": sample.indices.tolist(),
+        "labels": sample.labels.tolist(),
+        "dataset": sample.dataset,
+        "classes": list(sample.images.classes),
+        "data_sha256": sample.data_sha256,
+        "seed": settings.seed,
+        "settings": settings.as_dict(),
+        "models": entries,
+        "code_sha256": code_sha256(),
+        "provenance": origin,
+        "seconds": seconds,
+        "command": origin["command"],
+    }
+    write_csv(result, output / "table.csv")
+    save_curves(result, output / "curves.png")
+    save_panel(result, {name: found.examples for name, found in swept.items()}, output / "panel.png")
+    write_json(output / "result.json", result)
+    shutil.rmtree(output / "state", ignore_errors=True)
+    return result
+
+
+def code_sha256() -> str:
+    """Hash the source of the attacks: which implementation a figure comes from."""
+    digest = hashlib.sha256()
+    here = Path(__file__).parent
+    for path in sorted(here.rglob("*.py")):
+        digest.update(path.relative_to(here).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _labelled(to: Attacker, label: str) -> Callable[[int, int], None]:
+    return lambda done, total: to.progress(label, done, total)

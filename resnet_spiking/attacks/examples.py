@@ -1,0 +1,89 @@
+"""What became of every image: the table per model that all figures are computed from, kept losslessly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_spiking.attacks.arrays import Arrays, load_arrays, save_arrays
+from resnet_spiking.errors import UserError
+
+# What an attack did to an image at an eps.
+NOT_TRIED, SURVIVED, BROKEN = -1, 0, 1
+
+
+@dataclass
+class Examples:
+    """N images under S attacks at E radii; the arrays are numpy, as they are stored.
+
+    ``eps [E]`` ascending, pixels of [0, 1]; ``stages [S]`` the attacks' labels; ``images uint8 [N, C, H, W]`` clean;
+    ``index``, ``label``, ``clean_prediction``, ``clean_correct`` ``[N]``; ``broken [N]``: the position in ``eps`` of
+    the smallest radius at which the image was broken, E when it never was (a clean error stays at E);
+    ``broken_by [N]``: the attack's position in ``stages``, or -1; ``adversarial float32 [N, C, H, W]``: the image that
+    did it, else the clean one; ``margin``, ``steps`` ``[N]`` of it; ``minimum_norm [N]``: the smallest norm the
+    minimum-norm attack found, inf where none; ``tried int8 [E, S, N]``: ``NOT_TRIED``, ``SURVIVED`` or ``BROKEN``.
+    """
+
+    norm: str
+    eps: NDArray[np.float64]
+    stages: NDArray[np.str_]
+    images: NDArray[np.uint8]
+    index: NDArray[np.int64]
+    label: NDArray[np.int64]
+    clean_prediction: NDArray[np.int64]
+    clean_correct: NDArray[np.bool_]
+    broken: NDArray[np.int64]
+    broken_by: NDArray[np.int64]
+    adversarial: NDArray[np.float32]
+    margin: NDArray[np.float32]
+    steps: NDArray[np.int64]
+    minimum_norm: NDArray[np.float64]
+    tried: NDArray[np.int8]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def surviving(self, radius: int) -> NDArray[np.bool_]:
+        """Say which images ``[N]`` are classified correctly and unbroken up to the radius at that position."""
+        return self.clean_correct & (self.broken > radius)
+
+    @property
+    def is_broken(self) -> NDArray[np.bool_]:
+        """Say for which images ``[N]`` an adversarial image is kept."""
+        return self.broken < len(self.eps)
+
+    @property
+    def smallest_eps(self) -> NDArray[np.float64]:
+        """Return for each image ``[N]`` the smallest radius at which it was broken, inf where it never was."""
+        return np.append(self.eps, np.inf)[self.broken]
+
+    def distance(self, norm: str) -> NDArray[np.float64]:
+        """Return ``||x' - x||_p [N]`` of the kept images, in fp64."""
+        change = (self.adversarial.astype(np.float64) - self.clean().astype(np.float64)).reshape(len(self), -1)
+        if not len(self):
+            return np.zeros(0)
+        return np.abs(change).max(1) if norm == "linf" else np.sqrt((change**2).sum(1))
+
+    def clean(self) -> NDArray[np.float32]:
+        """Return the clean images as the model saw them, ``float32`` in [0, 1]."""
+        return self.images.astype(np.float32) / np.float32(255)
+
+    def save(self, path: Path) -> None:
+        """Store everything, with the two norms of each perturbation beside it, atomically."""
+        arrays: Arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        arrays |= {f"distance_{norm}": self.distance(norm) for norm in ("linf", "l2")}
+        save_arrays(path, arrays, compressed=True)
+
+    @staticmethod
+    def load(path: Path) -> Examples:
+        """Read what ``save`` stored. Raises ``UserError`` when it is missing, damaged or incomplete."""
+        try:
+            stored = load_arrays(path)
+            values: dict[str, Any] = {field.name: stored[field.name] for field in fields(Examples)}
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{path} is missing or damaged ({error}); attack the runs again with --overwrite") from None
+        return Examples(**{**values, "norm": str(values["norm"])})

@@ -1,0 +1,348 @@
+"""One model under one bundle over ascending radii: only what still stands is attacked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from resnet_spiking.attacks.arrays import Arrays
+from resnet_spiking.attacks.bundles import BEST, Stage, stages_for
+from resnet_spiking.attacks.chunk import SPENT, attack_chunk, misclassified
+from resnet_spiking.attacks.examples import BROKEN, NOT_TRIED, SURVIVED, Examples
+from resnet_spiking.attacks.gradients.names import make_mode
+from resnet_spiking.attacks.interrupt import stoppable
+from resnet_spiking.attacks.journal import Journal
+from resnet_spiking.attacks.losses import margin
+from resnet_spiking.attacks.names import find_attack
+from resnet_spiking.attacks.settings import Settings
+from resnet_spiking.attacks.subjects import Sample, Subject, has_spikes
+from resnet_spiking.attacks.target import Target
+from resnet_spiking.attacks.threat import Threat
+from resnet_spiking.errors import UserError
+from resnet_spiking.training.randomness import generator_for
+
+
+@dataclass
+class Spent:
+    """What one attack cost at one radius, and what went wrong in it (see ``attack_chunk``)."""
+
+    mode: str = "own"
+    seconds: float = 0.0
+    forwards: int = 0
+    backwards: int = 0
+    head_forwards: int = 0
+    silent: int = 0
+    not_finite: int = 0
+    outside: int = 0
+
+    def add(self, piece: Arrays) -> None:
+        for name, value in zip(SPENT, piece["spent"].tolist(), strict=True):
+            setattr(self, name, getattr(self, name) + (value if name == "seconds" else int(value)))
+
+
+@dataclass
+class Sweep:
+    """What ``sweep`` returns: the table per example, the cost of each attack at each radius
+    (by their positions in the table), and why stages of the bundle did not run."""
+
+    examples: Examples
+    spent: dict[tuple[int, int], Spent] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Whom a sweep tells: ``report(line)``, ``progress(done, total)`` in units of work, ``should_stop()``."""
+
+    report: Callable[[str], None] = lambda line: None
+    progress: Callable[[int, int], None] = lambda done, total: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+QUIET = Watch()
+
+
+def sweep(
+    subject: Subject,
+    target: Target,
+    sample: Sample,
+    settings: Settings,
+    journal: Journal | None = None,
+    *,
+    sources: Mapping[str, Target] | None = None,
+    watch: Watch = QUIET,
+) -> Sweep:
+    """Attack ``subject`` with every stage of the bundle at every radius, smallest first.
+
+    An image that is misclassified clean is never attacked; one that is broken at a radius counts as
+    broken at every larger one, and is only attacked again by stages of ``everything``, whose figure is their own.
+    ``sources`` are the targets, by model name, that transfers come from.
+
+    Each chunk of images draws from generators made of (seed, model, attack, radius, chunk), and is
+    written to ``journal`` when it is done: a sweep that was killed continues to the same bits.
+
+    Raises ``Interrupted`` when asked to stop; call it inside ``attackable(subject.model)``.
+    """
+    others = {name: source for name, source in (sources or {}).items() if name != subject.name}
+    with stoppable(subject.model, watch.should_stop):
+        return _Sweeping(subject, target, sample, settings, journal or Journal(), others, watch).run()
+
+
+class _Sweeping:
+    """A sweep in progress."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        target: Target,
+        sample: Sample,
+        settings: Settings,
+        journal: Journal,
+        sources: Mapping[str, Target],
+        watch: Watch,
+    ) -> None:
+        self.subject, self.target, self.sample, self.settings = subject, target, sample, settings
+        self.journal, self.sources, self.watch = journal, sources, watch
+        self.device = next((parameter.device for parameter in subject.model.parameters()), torch.device("cpu"))
+        self.skipped: dict[str, str] = {}
+        wanted = settings.bundle.minimum_norm
+        self.minimum = next(iter(self._fitting((wanted,) if wanted else ())), None)
+        self.stages = self._fitting(settings.bundle.stages)
+        self.offset = 1 if self.minimum else 0
+        self.spent: dict[tuple[int, int], Spent] = {}
+        self.examples = self._begin()
+
+    def run(self) -> Sweep:
+        if self.minimum:
+            self._find_minimum_norms(self.minimum)
+        for radius in range(len(self.settings.eps)):
+            margins: dict[str, NDArray[np.float32]] = {}
+            for number, stage in enumerate(self.stages):
+                self._run_stage(radius, number, stage, margins)
+                self._tell(radius, number + 1)
+        return Sweep(self.examples, self.spent, self.skipped)
+
+    def _fitting(self, stages: tuple[Stage, ...]) -> list[Stage]:
+        """Return the stages that model, norm and sources allow; note why the others do not run."""
+        found = []
+        for stage in stages_for(stages, spiking=self.subject.spiking, stochastic=self.target.stochastic):
+            reason = self._obstacle(stage)
+            if reason:
+                self.skipped[stage.label] = reason
+            else:
+                found.append(stage)
+        return found
+
+    def _obstacle(self, stage: Stage) -> str:
+        if self.settings.norm not in find_attack(stage.attack).norms:
+            return f"not defined for {self.settings.norm}"
+        if stage.attack == "transfer" and not self._sources_of(stage):
+            return "no such model among the runs to transfer from"
+        if stage.mode != BEST:
+            try:
+                with make_mode(stage.mode).applied(self.target.model):
+                    pass
+            except UserError as error:
+                return str(error)
+        return ""
+
+    def _sources_of(self, stage: Stage) -> list[Target]:
+        if stage.source is None:
+            return []
+        chosen = [name for name in self.sources if (name == "default") == (stage.source == "default")]
+        return [self.sources[name].using(make_mode(_main_mode(self.sources[name]))) for name in chosen]
+
+    def _generator(self, *labels: str | int) -> torch.Generator:
+        return generator_for(self.settings.seed, "attack", self.subject.name, *labels, device=self.device)
+
+    def _batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        chosen = torch.from_numpy(rows)
+        return self.sample.pixels(chosen).to(self.device), self.sample.labels[chosen].to(self.device)
+
+    def _chunks(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        size = self.settings.batch_size
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+    def _begin(self) -> Examples:
+        """Score the clean images under the rule, and begin the table."""
+        count, radii = len(self.sample), len(self.settings.eps)
+        correct, predicted, margins = np.zeros(count, bool), np.zeros(count, np.int64), np.zeros(count, np.float32)
+        for number, rows in enumerate(self._chunks(np.arange(count))):
+            piece = self._kept(f"clean-{number}", rows, partial(self._score, rows, number))
+            correct[rows], predicted[rows], margins[rows] = piece["correct"], piece["prediction"], piece["margin"]
+        stages = ([self.minimum] if self.minimum else []) + self.stages
+        return Examples(
+            norm=self.settings.norm,
+            eps=np.array(self.settings.eps),
+            stages=np.array([stage.label for stage in stages], dtype=np.str_),
+            images=self.sample.images.images[self.sample.indices].numpy(),
+            index=self.sample.indices.numpy().astype(np.int64),
+            label=self.sample.labels.numpy().astype(np.int64),
+            clean_prediction=predicted,
+            clean_correct=correct,
+            broken=np.full(count, radii, np.int64),
+            broken_by=np.full(count, -1, np.int64),
+            adversarial=self.sample.pixels().numpy(),
+            margin=margins,
+            steps=np.zeros(count, np.int64),
+            minimum_norm=np.full(count, np.inf),
+            tried=np.full((radii, len(stages), count), NOT_TRIED, np.int8),
+        )
+
+    @torch.no_grad()
+    def _score(self, rows: NDArray[np.int64], number: int) -> Arrays:
+        images, labels = self._batch(rows)
+        right = self.target.correct(images, labels, self._generator("clean", number))
+        logits = self.target.logits(images, self._generator("clean logits", number))
+        margins = torch.stack([margin(drawn, labels) for drawn in logits]).mean(0)
+        return {
+            "correct": right.cpu().numpy(),
+            "prediction": logits.mean(0).argmax(1).cpu().numpy(),
+            "margin": margins.float().cpu().numpy(),
+        }
+
+    def _find_minimum_norms(self, stage: Stage) -> None:
+        """Run the minimum-norm attack once; what it finds is broken at every radius not below its norm."""
+        table, spent = self.examples, self.spent.setdefault((0, 0), Spent(stage.mode))
+        for number, rows in enumerate(self._chunks(table.clean_correct.nonzero()[0])):
+            piece = self._piece(stage, f"minimum-{number}", (stage.label, number), rows, None)
+            spent.add(piece)
+            for place, row in enumerate(rows[piece["broken"]].tolist()):
+                table.minimum_norm[row] = piece["norms"][place]
+                radius = int(np.searchsorted(table.eps, piece["norms"][place]))
+                if radius < len(table.eps) and not self.target.stochastic:
+                    self._record(row, radius, 0, piece, place)
+            if self.target.stochastic:
+                self._stretch(stage, number, rows[piece["broken"]], piece)
+            self._tell(0, 0)
+        found = table.minimum_norm[None] <= table.eps[:, None]
+        table.tried[:, 0] = np.where(table.clean_correct[None], np.where(found, BROKEN, SURVIVED), NOT_TRIED)
+        self._report(stage.label, "any eps", int(table.clean_correct.sum()), int(found[-1].sum()), spent)
+
+    def _stretch(self, stage: Stage, number: int, rows: NDArray[np.int64], found: Arrays) -> None:
+        """Record minimum-norm images of a stochastic model, stretched to the smallest radius that holds them.
+
+        On the border, where the attack left them, half of the verdicts go either way.
+        """
+        table = self.examples
+        radii = np.searchsorted(table.eps, found["norms"])
+        inside = radii < len(table.eps)
+        rows, radii, norms = rows[inside], radii[inside], found["norms"][inside]
+        if not len(rows):
+            return
+
+        def compute() -> Arrays:
+            images, labels = self._batch(rows)
+            change = torch.from_numpy(found["images"][inside]).to(self.device) - images
+            factor = torch.from_numpy(table.eps[radii] / np.maximum(norms, np.finfo(np.float64).tiny)).clamp_max(1e6)
+            moved = images + change * factor.to(images).view(-1, 1, 1, 1)
+            moved = torch.cat(
+                [
+                    Threat(self.settings.norm, float(table.eps[radius])).project(row[None], clean[None])
+                    for radius, row, clean in zip(radii.tolist(), moved, images, strict=True)
+                ]
+            )
+            draw = self._generator(stage.label, "stretched", number)
+            broken = misclassified(self.target, moved, labels, draw)
+            margins = self.target.margins(moved, labels, draw)[broken]
+            return {
+                "broken": broken.cpu().numpy(),
+                "images": moved[broken].cpu().numpy(),
+                "broken_margins": margins.float().cpu().numpy(),
+                "steps": np.zeros(int(broken.sum()), np.int64),
+            }
+
+        piece = self._kept(f"stretched-{number}", rows, compute)
+        hit = piece["broken"]
+        for place, (row, radius) in enumerate(zip(rows[hit].tolist(), radii[hit].tolist(), strict=True)):
+            self._record(row, radius, 0, piece, place)
+
+    def _run_stage(self, radius: int, number: int, stage: Stage, margins: dict[str, NDArray[np.float32]]) -> None:
+        table, position, eps = self.examples, number + self.offset, self.settings.eps[radius]
+        rows = (table.clean_correct if stage.everything else table.surviving(radius)).nonzero()[0][: stage.first]
+        if not len(rows):
+            return
+        resolved = _resolve(stage, margins, rows)
+        spent = self.spent.setdefault((radius, position), Spent(resolved.mode))
+        reached = np.full(len(table), np.nan, np.float32)
+        for chunk, members in enumerate(self._chunks(rows)):
+            piece = self._piece(resolved, f"{radius}-{position}-{chunk}", (stage.label, repr(eps), chunk), members, eps)
+            spent.add(piece)
+            reached[members] = piece["margins"]
+            table.tried[radius, position, members] = np.where(piece["broken"], BROKEN, SURVIVED)
+            for place, row in enumerate(members[piece["broken"]].tolist()):
+                if table.broken[row] > radius:
+                    self._record(row, radius, position, piece, place)
+            self._tell(radius, number)
+        if not stage.everything and find_attack(stage.attack).kind == "white-box":
+            margins.setdefault(resolved.mode, reached)
+        broken = int((table.tried[radius, position] == BROKEN).sum())
+        self._report(stage.label, f"eps {self.settings.labels[radius]}", len(rows), broken, spent)
+
+    def _piece(
+        self, stage: Stage, key: str, labels: tuple[str | int, ...], rows: NDArray[np.int64], eps: float | None
+    ) -> Arrays:
+        """Return what the stage did to the images at ``rows``: from the journal, or done now."""
+
+        def compute() -> Arrays:
+            images, truth = self._batch(rows)
+            steer, confirm = self._generator(*labels), self._generator(*labels, "confirm")
+            norm, sources = self.settings.norm, self._sources_of(stage)
+            return attack_chunk(stage, self.target, images, truth, norm, eps, steer, confirm, sources)
+
+        return self._kept(key, rows, compute)
+
+    def _kept(self, key: str, rows: NDArray[np.int64], compute: Callable[[], Arrays]) -> Arrays:
+        """Return the piece ``key`` about the images at ``rows`` from the journal, or computed."""
+        piece = self.journal.arrays(f"{self.subject.name}-{key}", lambda: {"rows": rows, **compute()})
+        if not np.array_equal(piece["rows"], rows):
+            raise UserError("the saved state belongs to another evaluation; start again with --overwrite")
+        return piece
+
+    def _record(self, row: int, radius: int, position: int, piece: Arrays, place: int) -> None:
+        table = self.examples
+        table.broken[row], table.broken_by[row] = radius, position
+        table.adversarial[row] = piece["images"][place]
+        table.margin[row], table.steps[row] = piece["broken_margins"][place], piece["steps"][place]
+
+    def _report(self, label: str, where: str, tried: int, broken: int, spent: Spent) -> None:
+        forwards, backwards = (count / max(1, tried) for count in (spent.forwards, spent.backwards))
+        each = f"{forwards:.0f} forwards and {backwards:.0f} backwards an image"
+        line = f"{self.subject.name}, {where}: {label} broke {broken} of {tried} in {spent.seconds:.1f} s ({each})"
+        self.watch.report(line)
+
+    def _tell(self, radius: int, stages_done: int) -> None:
+        """Report work done: a broken image leaves nothing to do at this radius and the larger ones."""
+        weights = [_weight(stage) for stage in self.stages]
+        first = _weight(self.minimum) if self.minimum else 0
+        standing = int(self.examples.surviving(radius).sum())
+        whole = first + sum(weights) * len(self.examples.eps)
+        passed = first + sum(weights) * radius + sum(weights[:stages_done])
+        count = len(self.examples)
+        self.watch.progress(standing * passed + (count - standing) * whole, max(1, whole * count))
+
+
+def _resolve(stage: Stage, margins: dict[str, NDArray[np.float32]], rows: NDArray[np.int64]) -> Stage:
+    """Put the mode that reached the largest mean margin on these very images in the place of ``BEST``."""
+    if stage.mode != BEST:
+        return stage
+    means = {mode: float(np.mean(reached[rows])) for mode, reached in margins.items()}
+    sound = {mode: mean for mode, mean in means.items() if np.isfinite(mean)}
+    return replace(stage, mode=max(sound, key=lambda mode: sound[mode]) if sound else "assg")
+
+
+def _main_mode(source: Target) -> str:
+    """Return the mode that a source of transfers is differentiated by: one family for every neuron."""
+    return "atan:2" if has_spikes(source.model) else "own"
+
+
+def _weight(stage: Stage) -> int:
+    """Return roughly how many gradients the stage costs an image."""
+    options = stage.options
+    return int(options.get("steps", 1)) * int(options.get("classes", 1)) + int(options.get("queries", 0)) // 3

@@ -1,0 +1,197 @@
+"""Rescore stored adversarial images without attacking, and say whether every figure holds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from resnet_spiking.attacks.chunk import ROUNDING
+from resnet_spiking.attacks.examples import Examples
+from resnet_spiking.attacks.figures import figures_of, paired, trap
+from resnet_spiking.attacks.subjects import Sample, Subject, load_sample, load_subjects
+from resnet_spiking.attacks.target import attackable, make_target
+from resnet_spiking.attacks.trust.suite import unreliable
+from resnet_spiking.errors import UserError
+from resnet_spiking.reports.robustness import csv_text
+from resnet_spiking.training.files import file_sha256
+from resnet_spiking.training.randomness import generator_for
+from resnet_spiking.training.run import read_json
+from resnet_spiking.training.verify import Comparison
+
+BATCH = 100
+# A deterministic model on another machine may round a borderline logit the other way.
+TOLERANCE = 5e-3
+
+
+def verify_result(
+    folder: Path,
+    *,
+    data_dir: Path | None = None,
+    weights: str | None = None,
+    device: torch.device | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Comparison]:
+    """Check a result folder against its files, its models and its data.
+
+    Compared: hashes of stored images, models and data; stored clean images with the data; ball, box and
+    finiteness; every reported figure with what the table per example says; and clean and adversarial images as the
+    model classifies them now, a stochastic one from draws that the evaluation has not seen. A
+    stochastic figure agrees within three standard errors of the rescoring, a deterministic one within half a point.
+
+    Raises ``UserError`` when a file, a run or the data is missing.
+    """
+    result = read_json(folder / "result.json")
+    runs = [Path(entry["run"]) for entry in result["models"]]
+    subjects, _ = load_subjects(runs, weights=weights)
+    by_run = {subject.run: subject for subject in subjects}
+    sample = load_sample(runs[0], result["samples"], data_dir)
+    chosen = [by_run[entry["run"]] for entry in result["models"]]
+    return compare(folder, result, chosen, sample, device or torch.device("cpu"), progress)
+
+
+def compare(
+    folder: Path,
+    result: dict[str, Any],
+    subjects: Sequence[Subject],
+    sample: Sample,
+    device: torch.device,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Comparison]:
+    """As ``verify_result``, with the models (one per entry of the result, in order) and the images given."""
+    rows = [
+        _exact("data sha256", result["data_sha256"], sample.data_sha256),
+        _same("indices", result["indices"], sample.indices.tolist()),
+        _exact("table.csv", _read(folder / "table.csv"), csv_text(result)),
+    ]
+    tables: dict[str, Examples] = {}
+    for entry in result["models"]:
+        path = folder / entry["adversarial"]["file"]
+        tables[entry["name"]] = Examples.load(path)
+        rows.append(_exact(f"{entry['name']}: stored images sha256", entry["adversarial"]["sha256"], file_sha256(path)))
+    for place, (entry, subject) in enumerate(zip(result["models"], subjects, strict=True)):
+        table = tables[entry["name"]]
+        rows.append(_exact(f"{entry['name']}: model sha256", entry["model_sha256"], subject.sha256))
+        rows += _consistent(entry, table, tables.get("default"), result, sample)
+        begun = place * len(table)
+        total = len(subjects) * len(table)
+        rows += _rescored(entry, table, subject, result, device, partial(_tell, progress, begun, total))
+    return rows
+
+
+def _tell(progress: Callable[[int, int], None], begun: int, total: int, done: int) -> None:
+    progress(begun + done, total)
+
+
+def _consistent(
+    entry: dict[str, Any], table: Examples, default: Examples | None, result: dict[str, Any], sample: Sample
+) -> list[Comparison]:
+    """Compare everything that needs no model."""
+    name = entry["name"]
+    figures = figures_of(table)
+    figures["trap"] = trap(figures)
+    figures["unreliable"] = unreliable(entry["checks"])
+    if default is not None and name != "default":
+        figures["mcnemar"] = paired(table, default)
+    rows = [_same(f"{name}: {figure}", _without_cost(entry.get(figure)), value) for figure, value in figures.items()]
+    rows.append(_same(f"{name}: eps", result["eps"], table.eps.tolist()))
+    same = np.array_equal(table.images, sample.images.images[sample.indices].numpy())
+    same &= np.array_equal(table.label, sample.labels.numpy())
+    rows.append(_exact(f"{name}: clean images", "those of the data", "those of the data" if same else "others"))
+    kept = table.is_broken
+    sound = bool(np.isfinite(table.adversarial).all())
+    if kept.any():
+        sound &= bool((table.distance(result["norm"])[kept] <= table.smallest_eps[kept] + ROUNDING).all())
+        sound &= 0 <= float(table.adversarial.min()) and float(table.adversarial.max()) <= 1
+    rows.append(_exact(f"{name}: ball, box, finite", "inside", "inside" if sound else "outside"))
+    return rows
+
+
+def _without_cost(figure: Any) -> Any:
+    """Return a reported figure without what an attack cost, which the table does not tell."""
+    if isinstance(figure, list):
+        return [_without_cost(part) for part in figure]
+    if not isinstance(figure, dict):
+        return figure
+    if "tried" in figure:
+        return {key: figure[key] for key in ("accuracy", "tried", "overall") if key in figure}
+    return {key: _without_cost(value) for key, value in figure.items()}
+
+
+def _same(figure: str, recorded: Any, recomputed: Any) -> Comparison:
+    """Compare JSON-ready values; name the first part that differs."""
+    if isinstance(recorded, dict) and isinstance(recomputed, dict) and set(recorded) == set(recomputed):
+        parts = [_same(f"{figure}.{key}", recorded[key], recomputed[key]) for key in recomputed]
+    elif isinstance(recorded, list) and isinstance(recomputed, list) and len(recorded) == len(recomputed):
+        parts = [
+            _same(f"{figure}[{place}]", *pair) for place, pair in enumerate(zip(recorded, recomputed, strict=True))
+        ]
+    elif isinstance(recorded, float) and isinstance(recomputed, float):
+        return Comparison(figure, recorded, recomputed, math.isclose(recorded, recomputed, rel_tol=1e-9, abs_tol=1e-12))
+    else:
+        return _exact(figure, json.dumps(recorded), json.dumps(recomputed))
+    return next((part for part in parts if not part.agrees), Comparison(figure, "as reported", "as reported", True))
+
+
+def _rescored(
+    entry: dict[str, Any],
+    table: Examples,
+    subject: Subject,
+    result: dict[str, Any],
+    device: torch.device,
+    progress: Callable[[int], None],
+) -> list[Comparison]:
+    """Classify clean and adversarial images again, with independent draws."""
+    name = entry["name"]
+    model = subject.model.to(device).to(memory_format=torch.channels_last)
+    count = len(table)
+    clean, standing = np.zeros(count, bool), np.zeros(count, bool)
+    with attackable(model):
+        images, adversarial = torch.from_numpy(table.clean()), torch.from_numpy(table.adversarial)
+        try:
+            target = make_target(
+                model, images[:8].to(device), draws=entry["draws"], votes=entry["votes"],
+                rule=entry["rule"] if entry["stochastic"] else None,
+            )  # fmt: skip
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
+        for start in range(0, count, BATCH):
+            part = slice(start, start + BATCH)
+            labels = torch.from_numpy(table.label[part]).to(device)
+            for kind, pixels, found in (("clean", images, clean), ("adversarial", adversarial, standing)):
+                draw = generator_for(result["seed"], "verify", name, kind, start, device=device)
+                found[part] = target.correct(pixels[part].to(device), labels, draw).cpu().numpy()
+            progress(min(start + BATCH, count))
+    rows = [_close(f"{name}: clean accuracy, rescored", table.clean_correct, clean, target.stochastic)]
+    for radius, label in enumerate(result["eps_labels"]):
+        reported = table.surviving(radius)
+        # What is broken in the table but classified correctly now still stands.
+        again = np.where(
+            table.is_broken & (table.broken <= radius), standing & table.clean_correct, table.clean_correct
+        )
+        rows.append(_close(f"{name}: accuracy at {label}, rescored", reported, again, target.stochastic))
+    return rows
+
+
+def _close(figure: str, recorded: np.ndarray, found: np.ndarray, stochastic: bool) -> Comparison:
+    before, now = float(recorded.mean()), float(found.mean())
+    # The images whose verdict changed are what noise decides: their number bounds the variance of the difference.
+    spread = 3 * math.sqrt(max(1, int((recorded != found).sum()))) / max(1, len(recorded)) if stochastic else 0.0
+    return Comparison(figure, before, now, abs(before - now) <= max(TOLERANCE, spread))
+
+
+def _exact(figure: str, recorded: str, recomputed: str) -> Comparison:
+    return Comparison(figure, recorded, recomputed, recorded == recomputed)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return "missing or damaged"

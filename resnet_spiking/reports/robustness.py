@@ -1,0 +1,164 @@
+"""Tables of a robustness evaluation: on the terminal and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from resnet_spiking.training.files import write_atomically
+
+COLUMNS = (
+    "model", "variant", "norm", "eps", "eps_label", "attack", "mode", "accuracy", "low", "high", "tried",
+    "seconds", "forwards_per_image", "backwards_per_image", "head_forwards_per_image", "unreliable",
+)  # fmt: skip
+
+
+def print_robustness(result: dict[str, Any], folder: Path) -> None:
+    """Print accuracies, comparison with Default, each attack's own figures, the trap and every check."""
+    console = Console()
+    console.print(_worst_case(result))
+    for table in (_pairing(result), _trap(result)):
+        if table.row_count:
+            console.print(table)
+    for entry in result["models"]:
+        console.print(_attacks(entry, result["eps_labels"]))
+        for stage, reason in entry["skipped"].items():
+            console.print(f"{entry['name']}: {stage} did not run ({reason})", highlight=False, soft_wrap=True)
+    for entry in result["models"]:
+        console.print(_checks(entry))
+    for line in stamps(result):
+        console.print(line, style="bold red", highlight=False, soft_wrap=True)
+    if result["indicative"]:
+        console.print("indicative, not a robustness claim: use --bundle standard or thorough", highlight=False)
+    console.print(
+        f"files: {folder} (result.json, table.csv, curves.png, panel.png, adversarial-*.npz)",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(f"verify: python -m resnet_spiking.attack --verify {folder}", highlight=False, soft_wrap=True)
+
+
+def stamps(result: dict[str, Any]) -> list[str]:
+    """Return a line ``<model>: UNRELIABLE: <checks>`` for each model with a failed check."""
+    return [
+        f"{entry['name']}: UNRELIABLE: {', '.join(entry['unreliable'])}"
+        for entry in result["models"]
+        if entry["unreliable"]
+    ]
+
+
+def csv_text(result: dict[str, Any]) -> str:
+    """Return the long table: a row per model, radius and attack; ``clean`` and ``worst case`` are attacks there."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for entry in result["models"]:
+        same = {"model": entry["name"], "variant": entry["variant"], "norm": result["norm"]}
+        same["unreliable"] = " ".join(entry["unreliable"])
+        writer.writerow({**same, "eps": 0.0, "eps_label": "0", "attack": "clean", **_spread(entry["clean"], result)})
+        for label, row in zip(result["eps_labels"], entry["robust"], strict=True):
+            where = {**same, "eps": row["eps"], "eps_label": label}
+            writer.writerow({**where, "attack": "worst case", **_spread(row, result)})
+            for attack, own in row["attacks"].items():
+                writer.writerow({**where, "attack": attack, **_own(own)})
+    return out.getvalue()
+
+
+def write_csv(result: dict[str, Any], path: Path) -> None:
+    """Write ``csv_text`` atomically."""
+    text = csv_text(result)
+    write_atomically(path, lambda temporary: temporary.write_text(text))
+
+
+def level(norm: str) -> Callable[[float], str]:
+    """Return how a radius is printed: Linf in 1/255, L2 as a length of [0, 1] pixels."""
+    return (lambda eps: f"{eps * 255:.3g}/255") if norm == "linf" else (lambda eps: f"{eps:.3g}")
+
+
+def _worst_case(result: dict[str, Any]) -> Table:
+    title = (
+        f"robust accuracy, worst case of bundle {result['bundle']}{' (indicative)' if result['indicative'] else ''}: "
+        f"{result['dataset']}, {result['samples']} images, {result['norm']}, 95 % intervals"
+    )
+    table = Table("model", "clean", *result["eps_labels"], "median norm", title=title)
+    for entry in result["models"]:
+        cells = [_percent(entry["clean"]), *(_percent(row) for row in entry["robust"])]
+        name = entry["name"] + (f" ({entry['rule']})" if entry["stochastic"] else "")
+        table.add_row(name, *cells, _norm(entry, result["norm"]))
+    return table
+
+
+def _norm(entry: dict[str, Any], norm: str) -> str:
+    found = entry.get("minimum_norm")
+    if found is None:
+        return "–"
+    return "not found" if found["median"] is None else level(norm)(found["median"])
+
+
+def _pairing(result: dict[str, Any]) -> Table:
+    title = "paired with Default: images that only this model, only Default still classifies; exact McNemar p"
+    table = Table("model", *result["eps_labels"], title=title)
+    for entry in result["models"]:
+        if "mcnemar" in entry:
+            table.add_row(
+                entry["name"], *(f"{row['better']} : {row['worse']}, p = {row['p']:.2g}" for row in entry["mcnemar"])
+            )
+    return table
+
+
+def _trap(result: dict[str, Any]) -> Table:
+    """Return, for spiking models, what the attacks of the literature alone would have reported."""
+    title = "the trap: FGSM and PGD-10 with the training surrogate → worst case of the bundle (overstated by, points)"
+    table = Table("model", *result["eps_labels"], title=title)
+    for entry in result["models"]:
+        if entry["spiking"] and entry["trap"]:
+            table.add_row(entry["name"], *(_overstated(row) for row in entry["trap"]))
+    return table
+
+
+def _overstated(row: dict[str, Any]) -> str:
+    attacks = [f"{value:.1%}" for key, value in row.items() if key not in ("eps", "bundle", "overstated")]
+    return f"{', '.join(attacks)} → {row['bundle']:.1%} ({100 * row['overstated']:+.1f})"
+
+
+def _attacks(entry: dict[str, Any], labels: list[str]) -> Table:
+    table = Table("attack", *labels, title=f"{entry['name']}: each attack alone, of the images it tried")
+    stages = list(dict.fromkeys(stage for row in entry["robust"] for stage in row["attacks"]))
+    for stage in stages:
+        owns = [row["attacks"].get(stage) for row in entry["robust"]]
+        table.add_row(stage, *(f"{own['accuracy']:.1%} of {own['tried']}" if own else "–" for own in owns))
+    return table
+
+
+def _checks(entry: dict[str, Any]) -> Table:
+    table = Table("check", "question", "measured", "passes when", "", title=f"{entry['name']}: can it be believed?")
+    verdicts = {True: "✓", False: "FAILED", None: "–"}
+    for check in entry["checks"]:
+        value = check.get("reason") or check["value"]
+        shown = value if isinstance(value, str) else f"{value:g}"
+        table.add_row(check["name"], check["title"], shown, check["threshold"], verdicts[check["passed"]])
+    return table
+
+
+def _percent(row: dict[str, Any]) -> str:
+    low, high = row["interval"]
+    return f"{row['accuracy']:.1%} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _spread(row: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    low, high = row["interval"]
+    return {"accuracy": row["accuracy"], "low": low, "high": high, "tried": result["samples"]}
+
+
+def _own(own: dict[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {key: own[key] for key in ("accuracy", "tried", "mode", "seconds") if key in own}
+    for spent in ("forwards", "backwards", "head_forwards"):
+        if spent in own:
+            row[f"{spent}_per_image"] = own[spent] / own["tried"]
+    return row

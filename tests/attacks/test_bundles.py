@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from resnet_spiking.attacks.api import check_options
+from resnet_spiking.attacks.bundles import BUNDLES, Bundle, Stage, find_bundle, single, stages_for
+from resnet_spiking.attacks.gradients.names import make_mode
+from resnet_spiking.attacks.names import find_attack
+from resnet_spiking.errors import UserError
+
+KINDS = [(False, False), (True, False), (True, True)]
+
+
+@pytest.mark.parametrize("bundle", BUNDLES.values(), ids=lambda bundle: bundle.name)
+@pytest.mark.parametrize(("spiking", "stochastic"), KINDS)
+def test_every_stage_can_run_and_has_its_own_label(bundle: Bundle, spiking: bool, stochastic: bool) -> None:
+    wanted = (bundle.minimum_norm,) if bundle.minimum_norm else ()
+    stages = stages_for((*wanted, *bundle.stages), spiking=spiking, stochastic=stochastic)
+    assert len({stage.label for stage in stages}) == len(stages)
+    for stage in stages:
+        source = {"source": None} if stage.attack == "transfer" else {}
+        check_options(find_attack(stage.attack), {**stage.options, **source})
+        if stage.mode != "best":
+            make_mode(stage.mode)
+
+
+def test_without_spikes_there_is_one_gradient_and_no_stage_runs_twice() -> None:
+    stages = (
+        Stage("apgd-ce", "atan:2", {"steps": 9}),
+        Stage("apgd-ce", "triangle:1", {"steps": 9}),
+        Stage("apgd-ce", "atan:2", {"steps": 9}, copy=1),
+        Stage("apgd-ce", "bptr", {"steps": 9}, only="spiking"),
+    )
+    labels = [stage.label for stage in stages_for(stages, spiking=False, stochastic=False)]
+    assert labels == ["apgd-ce", "apgd-ce #2"]
+    assert len(stages_for(stages, spiking=True, stochastic=False)) == 4
+
+
+def test_the_diverse_mode_depends_on_the_head() -> None:
+    stage = (Stage("apgd-margin", "diverse", only="spiking"),)
+    assert stages_for(stage, spiking=True, stochastic=True)[0].mode == "expected"
+    assert stages_for(stage, spiking=True, stochastic=False)[0].mode == "bptr"
+    assert stages_for(stage, spiking=False, stochastic=False) == []
+
+
+def test_only_the_whole_bundles_claim_anything() -> None:
+    assert [name for name, bundle in BUNDLES.items() if not bundle.indicative] == ["standard", "thorough"]
+    assert "not a robustness claim" in BUNDLES["quick"].description
+    assert single("fmn").minimum_norm == Stage("fmn")
+    assert single("sapgd").stages == (Stage("sapgd", "assg"),)
+    assert single("pgd", "atan:8").stages[0].label == "pgd+atan:8"
+
+
+def test_unknown_names_come_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"'standart' is unknown \(did you mean 'standard'\?\)"):
+        find_bundle("standart")
+    with pytest.raises(UserError, match="apgd-ce"):
+        single("apgd-cee")

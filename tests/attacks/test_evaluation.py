@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import evaluation_cases as cases
+import numpy as np
+import pytest
+import torch
+
+from resnet_spiking.attacks.evaluation import Attacker, evaluate
+from resnet_spiking.attacks.examples import Examples
+from resnet_spiking.attacks.settings import make_settings
+from resnet_spiking.attacks.subjects import Sample, Subject
+from resnet_spiking.attacks.verify import compare
+from resnet_spiking.data.images import ImageSet
+from resnet_spiking.errors import UserError
+from resnet_spiking.training.loop import Interrupted
+from resnet_spiking.training.verify import Comparison
+
+SAMPLE = 14
+
+
+def subjects() -> list[Subject]:
+    return [
+        Subject("default", cases.linear_digits(), "default", "runs/default"),
+        Subject("lif", cases.spiking_digits("lif"), "lif", "runs/lif"),
+    ]
+
+
+def figures(result: dict[str, Any]) -> dict[str, Any]:
+    """A result without what the clock and the machine decide."""
+
+    def timeless(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: timeless(part) for key, part in value.items() if key not in ("seconds", "provenance")}
+        return [timeless(part) for part in value] if isinstance(value, list) else value
+
+    return timeless(result)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    path = tmp_path_factory.mktemp("evaluation") / "whole"
+    evaluate(subjects(), cases.digits_sample(SAMPLE), cases.settings_for(eps=(0.02, 0.2)), path)
+    return path
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+def read(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "result.json").read_text())
+
+
+def verified(folder: Path, models: list[Subject] | None = None, sample: Sample | None = None) -> list[Comparison]:
+    found = compare(
+        folder, read(folder), models or subjects(), sample or cases.digits_sample(SAMPLE), torch.device("cpu")
+    )
+    return [row for row in found if not row.agrees]
+
+
+def test_a_result_has_everything_a_reader_needs(folder: Path) -> None:
+    result = read(folder)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "adversarial-default.npz", "adversarial-lif.npz", "config.json", "curves.png", "panel.png", "result.json",
+        "table.csv",
+    ]  # fmt: skip
+    assert result["eps"] == [0.02, 0.2]
+    assert (result["bundle"], result["samples"], len(result["indices"])) == ("tiny", SAMPLE, SAMPLE)
+    default, lif = result["models"]
+    assert default["name"] == "default"
+    assert "mcnemar" not in default
+    assert [row["eps"] for row in lif["mcnemar"]] == [0.02, 0.2]
+    assert [check["name"] for check in lif["checks"]] == [f"T{number:02d}" for number in range(1, 25)]
+    assert all(set(check) >= {"title", "value", "threshold", "passed"} for check in lif["checks"])
+    assert lif["unreliable"] == [check["name"] for check in lif["checks"] if check["passed"] is False]
+    own = lif["robust"][0]["attacks"]["pgd-3"]
+    assert own["backwards"] == 3 * own["tried"] or own["accuracy"] < 1
+    assert own["forwards"] >= own["tried"] > 0
+    assert [row["eps"] for row in lif["trap"]] == [0.02, 0.2]
+    tables = [Examples.load(folder / entry["adversarial"]["file"]) for entry in result["models"]]
+    assert np.array_equal(tables[0].index, tables[1].index)
+    assert lif["details"] == {}
+    assert result["provenance"]["versions"]["torch"]
+
+
+def test_a_finished_result_verifies(folder: Path) -> None:
+    assert verified(folder) == []
+
+
+def test_a_stopped_evaluation_resumes_to_the_same_result(folder: Path, tmp_path: Path) -> None:
+    settings, sample = cases.settings_for(eps=(0.02, 0.2)), cases.digits_sample(SAMPLE)
+    stops, again = 0, False
+    for calls in (60, 200, 400):
+        left = [calls]
+
+        def should_stop(left: list[int] = left) -> bool:
+            left[0] -= 1
+            return left[0] < 0
+
+        with pytest.raises(Interrupted):
+            evaluate(subjects(), sample, settings, tmp_path / "e", Attacker(should_stop=should_stop), resume=again)
+        stops, again = stops + 1, True
+        assert not (tmp_path / "e" / "result.json").exists()
+    result = evaluate(subjects(), sample, settings, tmp_path / "e", resume=True)
+    assert figures(result) == figures(read(folder))
+    for name in ("adversarial-default.npz", "adversarial-lif.npz"):
+        assert (tmp_path / "e" / name).read_bytes() == (folder / name).read_bytes()
+    assert not (tmp_path / "e" / "state").exists()
+    assert evaluate(subjects(), sample, settings, tmp_path / "e", resume=True) == result
+
+
+def test_an_existing_evaluation_is_kept_unless_told_otherwise(copy: Path) -> None:
+    sample, settings = cases.digits_sample(SAMPLE), cases.settings_for(eps=(0.02, 0.2))
+    before = (copy / "result.json").read_bytes()
+    with pytest.raises(UserError, match="--resume to continue it, or --overwrite"):
+        evaluate(subjects(), sample, settings, copy)
+    with pytest.raises(UserError, match="other settings"):
+        evaluate(subjects(), sample, cases.settings_for(eps=(0.02, 0.3)), copy, resume=True)
+    with pytest.raises(UserError, match="other models"):
+        evaluate(subjects()[:1], sample, settings, copy, resume=True)
+    with pytest.raises(UserError, match="no evaluation to resume"):
+        evaluate(subjects(), sample, settings, copy / "absent", resume=True)
+    with pytest.raises(UserError, match="give one of them"):
+        evaluate(subjects(), sample, settings, copy, resume=True, overwrite=True)
+    assert (copy / "result.json").read_bytes() == before
+
+
+def test_models_that_cannot_be_attacked_stop_it_before_any_work(tmp_path: Path) -> None:
+    sample, settings = cases.digits_sample(SAMPLE), cases.settings_for(eps=(0.02,))
+    broken = cases.linear_digits()
+    with torch.no_grad():
+        broken[1].weight[0, 0] = torch.nan  # type: ignore[index]
+    models = [subjects()[0], Subject("broken", broken)]
+    calls: list[str] = []
+    with pytest.raises(UserError, match="broken: the model's logits are not finite"):
+        evaluate(models, sample, settings, tmp_path / "a", Attacker(report=calls.append))
+    assert calls == []
+    with pytest.raises(UserError, match="labels go up to 9"):
+        evaluate(
+            [Subject("two", torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2)))],
+            sample,
+            settings,
+            tmp_path / "b",
+        )
+    with pytest.raises(UserError, match="same name"):
+        evaluate([*subjects(), *subjects()], sample, settings, tmp_path / "c")
+
+
+def test_a_model_is_left_as_it_was(tmp_path: Path) -> None:
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(64), cases.linear_digits()[1]).train()
+    model[1].eval()
+    bundle = cases.Bundle("b", "", (cases.Stage("fgsm"),), checking=cases.CHECKING)
+    evaluate([Subject("m", model)], cases.digits_sample(8), cases.settings_for(bundle, (0.1,)), tmp_path / "e")
+    assert [module.training for module in model] == [True, False, True]
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def doctored(folder: Path, change: Any) -> None:
+    result = read(folder)
+    change(result)
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+@pytest.mark.parametrize(
+    ("figure", "change"),
+    [
+        ("lif: robust[1].accuracy", lambda r: r["models"][1]["robust"][1].update(accuracy=0.99)),
+        ("lif: robust[0].interval[1]", lambda r: r["models"][1]["robust"][0]["interval"].__setitem__(1, 0.5)),
+        ("default: clean.accuracy", lambda r: r["models"][0]["clean"].update(accuracy=0.5)),
+        ("lif: minimum_norm.median", lambda r: r["models"][1]["minimum_norm"].update(median=0.9)),
+        ("lif: mcnemar[1].p", lambda r: r["models"][1]["mcnemar"][1].update(p=1e-9)),
+        ("lif: robust[0].attacks.fgsm.tried", lambda r: r["models"][1]["robust"][0]["attacks"]["fgsm"].update(tried=1)),
+        ("lif: unreliable", lambda r: r["models"][1].update(unreliable=["T99"])),
+        ("lif: eps[0]", lambda r: r["eps"].__setitem__(0, 0.01)),
+        ("indices[0]", lambda r: r["indices"].__setitem__(0, -1)),
+    ],
+)  # fmt: skip
+def test_a_doctored_figure_is_named(copy: Path, figure: str, change: Any) -> None:
+    doctored(copy, change)
+    assert figure in [row.figure for row in verified(copy)]
+
+
+def test_a_flipped_byte_in_a_stored_image_is_noticed(copy: Path) -> None:
+    path = copy / "adversarial-lif.npz"
+    table = Examples.load(path)
+    row = int(table.is_broken.nonzero()[0][0])
+    table.adversarial[row].view(np.uint8).reshape(-1)[0] ^= 1
+    table.save(path)
+    assert [row.figure for row in verified(copy)] == ["lif: stored images sha256"]
+
+
+def test_stored_images_that_do_not_fool_are_noticed_even_with_a_new_hash(copy: Path) -> None:
+    from resnet_spiking.training.files import file_sha256
+
+    path = copy / "adversarial-lif.npz"
+    table = Examples.load(path)
+    table.adversarial = table.clean()
+    table.save(path)
+    doctored(copy, lambda r: r["models"][1]["adversarial"].update(sha256=file_sha256(path)))
+    assert "lif: accuracy at 0.2, rescored" in [row.figure for row in verified(copy)]
+    table.adversarial = np.clip(table.clean() + 0.5, 0, 1)
+    table.save(path)
+    doctored(copy, lambda r: r["models"][1]["adversarial"].update(sha256=file_sha256(path)))
+    assert "lif: ball, box, finite" in [row.figure for row in verified(copy)]
+
+
+def test_a_changed_model_and_changed_data_are_noticed(folder: Path) -> None:
+    models = subjects()
+    models[1] = Subject("lif", cases.spiking_digits("lif", seed=1), "lif", "runs/lif")
+    assert "lif: model sha256" in [row.figure for row in verified(folder, models)]
+    sample = cases.digits_sample(SAMPLE)
+    images = sample.images.images.clone()
+    images[sample.indices[0]] = 255 - images[sample.indices[0]]
+    other = Sample(ImageSet(images, sample.images.labels, sample.images.classes), sample.indices, "digits", "other")
+    differing = [row.figure for row in verified(folder, sample=other)]
+    assert {"data sha256", "default: clean images", "lif: clean images"} <= set(differing)
+
+
+def test_a_changed_table_is_noticed(copy: Path) -> None:
+    text = (copy / "table.csv").read_text()
+    (copy / "table.csv").write_text(text.replace("worst case", "best case", 1))
+    assert [row.figure for row in verified(copy)] == ["table.csv"]
+    (copy / "table.csv").unlink()
+    assert [row.figure for row in verified(copy)] == ["table.csv"]
+
+
+def test_radii_are_read_sorted_and_named() -> None:
+    settings = make_settings(cases.TINY, "linf", ["2/255", " 0.5/255", "2/255"])
+    assert settings.labels == ("0.5/255", "2/255")
+    assert settings.eps == (0.5 / 255, 2 / 255)
+    with pytest.raises(UserError, match="malformed"):
+        make_settings(cases.TINY, "linf", ["8/"])

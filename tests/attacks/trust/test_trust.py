@@ -1,0 +1,322 @@
+"""Checks on models of which it is known what they must say: sound ones, and planted ones that must be caught."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import evaluation_cases as cases
+
+from resnet_spiking.attacks.bundles import Bundle, Stage
+from resnet_spiking.attacks.examples import BROKEN
+from resnet_spiking.attacks.gradients.mode import OwnSurrogate
+from resnet_spiking.attacks.losses import margin
+from resnet_spiking.attacks.subjects import Subject
+from resnet_spiking.attacks.sweep import sweep
+from resnet_spiking.attacks.target import attackable
+from resnet_spiking.attacks.trust import (
+    blackbox,
+    bounds,
+    controls,
+    convergence,
+    gradients,
+    hygiene,
+    ordering,
+    randomness,
+    surrogates,
+)
+from resnet_spiking.attacks.trust.check import Check
+from resnet_spiking.attacks.trust.probe import Probe
+from resnet_spiking.attacks.trust.recording import recording
+from resnet_spiking.attacks.trust.suite import run_checks, unreliable
+
+BUNDLE = Bundle(
+    "b",
+    "",
+    (Stage("apgd-ce", "atan:2", {"steps": 5}), Stage("square", options={"queries": 60})),
+    checking=cases.CHECKING,
+)
+
+
+@contextmanager
+def probing(model: nn.Module, eps: tuple[float, ...] = (0.03, 0.1), bundle: Bundle = BUNDLE) -> Iterator[Probe]:
+    sample, settings = cases.digits_sample(20), cases.settings_for(bundle, eps, draws=20, votes=20)
+    subject = Subject("model", model)
+    with attackable(model):
+        target = cases.target_for(model, sample, settings)
+        found = sweep(subject, target, sample, settings)
+        yield Probe(subject, target, sample, settings, found)
+
+
+def verdicts(probe: Probe) -> dict[str, Any]:
+    found = run_checks(probe, hygiene.hashes({"model": probe.subject.model}))
+    return {check["name"]: check for check in found}
+
+
+@pytest.fixture(scope="module")
+def sound() -> Iterator[Probe]:
+    torch.set_num_threads(1)
+    with probing(cases.linear_digits()) as probe:
+        yield probe
+
+
+@pytest.fixture(scope="module")
+def spiking() -> Iterator[Probe]:
+    torch.set_num_threads(1)
+    with probing(cases.spiking_digits("lif"), (0.05, 0.2)) as probe:
+        yield probe
+
+
+def test_a_smooth_model_passes_every_check_that_applies(sound: Probe) -> None:
+    found = verdicts(sound)
+    assert list(found) == [f"T{number:02d}" for number in range(1, 25)]
+    failed = {name: check for name, check in found.items() if check["passed"] is False}
+    # Five iterations on eight images are what T08 is there to say no to; all else must hold.
+    assert set(failed) <= {"T08"}, failed
+    assert all(check["reason"] for check in found.values() if check["passed"] is None)
+    assert {name for name, check in found.items() if check["passed"] is None} == {
+        "T12", "T13", "T14", "T17", "T18", "T21",
+    }  # fmt: skip
+
+
+def test_a_model_without_gradient_is_caught() -> None:
+    with probing(cases.WithoutGradient(cases.linear_digits())) as probe:
+        assert gradients.zero_gradient(probe).passed is False
+        assert "100.0" in str(gradients.zero_gradient(probe).value)
+        # The search without gradient finds what the white-box attack could not.
+        assert blackbox.gradients_win(probe).passed is False
+        assert gradients.finite_difference(probe).passed is False
+
+
+def test_a_model_with_undeclared_noise_is_caught() -> None:
+    with probing(cases.Noisy(cases.linear_digits())) as probe:
+        found = randomness.declared(probe)
+        assert found.passed is False
+        assert "does NOT say so" in str(found.value)
+
+
+def test_a_model_that_turns_nan_is_caught() -> None:
+    with probing(cases.NanOffGrid(cases.linear_digits())) as probe:
+        assert not probe.examples.is_broken.any()
+        found = bounds.bounds(probe)
+        assert found.passed is False
+        assert probe.sweep.spent[0, 0].not_finite > 0
+
+
+def test_a_saturated_model_is_caught() -> None:
+    with probing(cases.linear_digits(scale=1e6)) as probe:
+        assert gradients.zero_gradient(probe).passed is False
+        saturated = gradients.saturation(probe)
+        assert "100.0 % at probability 1" in str(saturated.value)
+        assert saturated.passed is True  # the margin attack does what cross-entropy cannot
+        left = probe.attack("apgd-margin", steps=5).sum(), probe.attack("apgd-ce", steps=5).sum()
+        assert left[0] < left[1]
+
+
+def test_a_failed_check_stamps_the_result() -> None:
+    checks = [Check("T01", "", 0.0, "", True), Check("T02", "", 0.0, "", False), Check("T03", "", "", "", None, "why")]
+    assert unreliable([check.as_dict() for check in checks]) == ["T02"]
+
+
+def test_replay_notices_a_table_that_is_not_the_models(sound: Probe) -> None:
+    assert bounds.clean_replay(sound).passed is True
+    table = replace(sound.examples, clean_correct=~sound.examples.clean_correct)
+    assert bounds.clean_replay(_with(sound, table)).passed is False
+
+
+def test_bounds_notice_an_image_outside_the_ball(sound: Probe) -> None:
+    assert bounds.bounds(sound).passed is True
+    moved = sound.examples.adversarial.copy()
+    row = int(sound.examples.is_broken.nonzero()[0][0])
+    moved[row, 0, 0, 0] += 0.2 if moved[row, 0, 0, 0] < 0.5 else -0.2
+    found = bounds.bounds(_with(sound, replace(sound.examples, adversarial=moved)))
+    assert found.passed is False
+
+
+def test_ordering_notices_an_attack_that_gets_weaker(sound: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ordering.more_steps(sound).passed is True
+    assert ordering.monotone(sound).passed is True
+    assert ordering.noise_floor(sound).passed is True
+    standing = {"fgsm": 1, "pgd": 5, "noise": 2, "apgd-ce": 7}
+    monkeypatch.setattr(sound, "attack", lambda name, **options: np.arange(8) < standing[name])
+    assert ordering.more_steps(sound).passed is False
+    assert ordering.noise_floor(sound).passed is False
+    assert ordering.unbounded(sound).passed is False
+    rising = iter(range(8))
+    monkeypatch.setattr(sound, "attack", lambda name, **options: np.arange(8) < 2 * next(rising))
+    assert ordering.monotone(sound).passed is False
+
+
+def test_convergence_notices_an_attack_that_stopped_early() -> None:
+    with probing(cases.linear_digits(), (0.02,), Bundle("b", "", (Stage("noise"),), checking=cases.CHECKING)) as probe:
+        assert probe.survivors().size
+        assert convergence.converged(probe).passed is False
+
+
+def test_nothing_left_is_nothing_to_converge(sound: Probe) -> None:
+    everything = replace(sound.examples, broken=np.zeros(20, np.int64))
+    found = convergence.converged(_with(sound, everything))
+    assert (found.passed, found.reason) == (None, "nothing survives the bundle")
+
+
+def test_black_box_counts_new_successes_of_the_survivors(sound: Probe) -> None:
+    assert blackbox.gradients_win(sound).passed is True
+    tried = sound.examples.tried.copy()
+    row = int(sound.examples.surviving(0).nonzero()[0][0])
+    tried[0, 1, row] = BROKEN
+    found = blackbox.gradients_win(_with(sound, replace(sound.examples, tried=tried)))
+    assert found.passed is False
+    assert "square 1 of" in str(found.value)
+
+
+def test_surrogates_that_are_not_swapped_are_noticed(spiking: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = surrogates.sensitivity(spiking)
+    assert found.passed is not None
+    assert "IDENTICAL" not in str(found.value)
+    # norse 1.1.0's super spike ignores its slope: that every mode is the layer's own looks the same.
+    monkeypatch.setattr(surrogates, "make_mode", lambda mode: OwnSurrogate())
+    found = surrogates.sensitivity(spiking)
+    assert found.passed is False
+    assert "IDENTICAL" in str(found.value)
+
+
+def test_the_edge_of_a_grid_that_wins_is_noticed() -> None:
+    grid = ("atan:0.5", "atan:2", "atan:8", "triangle:1", "ste")
+    assert surrogates._edge_ahead({"atan:0.5": 4, "atan:2": 9, "atan:8": 9, "triangle:1": 1, "ste": 0}, grid) == 5
+    assert surrogates._edge_ahead({"atan:0.5": 9, "atan:2": 4, "atan:8": 5, "triangle:1": 1, "ste": 0}, grid) == 0
+
+
+def test_own_surrogate_and_other_modes_are_measured(spiking: Probe) -> None:
+    assert "under own" in str(surrogates.own_surrogate(spiking).value)
+    found = surrogates.other_modes(spiking)
+    assert all(mode in str(found.value) for mode in ("bptr", "ste", "rga", "hart", "relu"))
+    assert "expected" not in str(found.value)
+
+
+def test_draws_and_their_number() -> None:
+    with probing(cases.spiking_digits("paralif-sb"), (0.2,)) as probe:
+        found = randomness.declared(probe)
+        assert found.passed is True
+        assert "20 draws, 20 votes (majority)" in str(found.value)
+        few = _with(probe, probe.examples)
+        few.target = replace(probe.target, draws=3)
+        assert randomness.declared(few).passed is False
+        averaged = randomness.averaged(probe)
+        assert averaged.passed is not None
+        assert "SNR" in str(averaged.value)
+        assert hygiene.silent_success(probe).passed is None
+
+
+def test_finite_differences_agree_with_a_linear_models_gradient(sound: Probe) -> None:
+    # 20 random directions of 64 dimensions explain sqrt(20 / 84) of a linear function's gradient on average.
+    found = gradients.finite_difference(sound)
+    assert float(str(found.value).split()[0]) == pytest.approx((20 / 84) ** 0.5, abs=0.15)
+
+
+def test_a_jagged_loss_is_noticed(sound: Probe) -> None:
+    assert gradients.unstable(sound).passed is True
+
+    class Jagged(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = cases.linear_digits()
+
+        def forward(self, images: Tensor) -> Tensor:
+            logits = self.inner(images)
+            return logits * (1 + 0.9 * torch.sin(1e4 * images.flatten(1).sum(1, keepdim=True)))
+
+    with probing(Jagged()) as probe:
+        assert gradients.unstable(probe).passed is False
+
+
+def test_hygiene_notices_train_mode_and_changed_weights(sound: Probe) -> None:
+    before = hygiene.hashes({"model": sound.subject.model})
+    assert hygiene.eval_mode(sound, before).passed is True
+    assert hygiene.eval_mode(sound, {"model": "other"}).passed is False
+    sound.subject.model[1].train()  # type: ignore[index]
+    assert hygiene.eval_mode(sound, before).passed is False
+    sound.subject.model[1].eval()  # type: ignore[index]
+
+
+def test_hygiene_notices_lost_successes_and_low_precision(sound: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hygiene.silent_success(sound).passed is True
+    monkeypatch.setattr(sound.sweep.spent[0, 0], "silent", 1)
+    assert hygiene.silent_success(sound).passed is False
+    assert hygiene.precision(sound).passed is True
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
+    assert hygiene.precision(sound).passed is False
+
+
+def test_a_model_that_remembers_is_noticed(sound: Probe) -> None:
+    assert hygiene.state_leak(sound).passed is True
+
+    class Remembering(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.calls = cases.linear_digits(), 0
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.calls += 1
+            return self.inner(images) * (1 + 0.001 * self.calls) + 0.3 * torch.sin(torch.arange(10.0) * self.calls)
+
+    with probing(Remembering(), (0.1,), Bundle("b", "", (), checking=cases.CHECKING)) as probe:
+        probe.target = replace(probe.target, stochastic=False, draws=1, votes=1, rule="single")
+        assert hygiene.state_leak(probe).passed is False
+
+
+def test_the_undefended_control_is_default_at_eight_levels(sound: Probe) -> None:
+    assert controls.undefended(sound).reason == "no Default among the runs"
+    colour = replace(sound.examples, images=np.zeros((20, 3, 8, 8), np.uint8), eps=np.array([0.03, 0.1]))
+    for broken, passed in ((np.full(20, 2), False), (np.zeros(20, np.int64), True)):
+        probe = _with(sound, replace(colour, broken=broken, clean_correct=np.ones(20, bool)))
+        probe.subject = Subject("default", sound.subject.model)
+        assert controls.undefended(probe).passed is passed
+
+
+def test_a_twin_must_not_transfer_better_than_the_own_attack(sound: Probe) -> None:
+    assert blackbox.transfer_from_twin(sound).passed is None
+    twin = Subject("twin", cases.linear_digits(scale=2.0))
+    probe = _with(sound, sound.examples)
+    probe.others = {"twin": (twin, sound.sweep)}
+    assert blackbox.transfer_from_twin(probe).passed is True
+    untouched = replace(sound.examples, broken=np.full(20, 2))
+    probe = _with(sound, untouched)
+    probe.others = {"twin": (twin, sound.sweep)}
+    assert blackbox.transfer_from_twin(probe).passed is False
+
+
+def test_recording_follows_images_through_a_shrinking_attack(sound: Probe) -> None:
+    images, labels = sound.batch(sound.rows[:4])
+    target = recording(sound.target, OwnSurrogate())
+    for kept in (torch.tensor([0, 2, 3]), torch.tensor([0, 2])):
+        target.step(images, labels, margin)
+        images, labels = images[kept], labels[kept]
+        target.mode.select(kept)
+    target.step(images, labels, margin)
+    assert [step.tolist() for step in target.record.indices] == [[0, 1, 2, 3], [0, 2, 3], [0, 3]]
+    assert [len(target.record.curve(image)) for image in range(4)] == [3, 1, 2, 3]
+    assert target.record.zero_share() == 0
+
+
+def test_a_model_that_is_always_wrong_has_nothing_to_check() -> None:
+    model = cases.linear_digits(scale=-1.0)
+    with probing(model) as probe:
+        found = verdicts(probe)
+    assert all(check["passed"] in (True, None) for check in found.values()), found
+    assert found["T05"]["reason"] == "no image is classified correctly"
+
+
+def _with(probe: Probe, examples: Any) -> Probe:
+    """The same probe over another table."""
+    return Probe(probe.subject, probe.target, probe.sample, probe.settings, replace(probe.sweep, examples=examples))
