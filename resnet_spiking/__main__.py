@@ -11,6 +11,7 @@ from resnet_spiking.terminal import OneLineGroup
 COMMANDS = {
     "train": "train Default, branch, train a spiking head",
     "evaluate": "recompute a run's figures and say whether they match",
+    "report": "tables, figures and a page from a study, or check a README",
     "encoder": "train the encoder that the package ships",
 }
 
