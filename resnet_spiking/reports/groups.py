@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -157,6 +158,16 @@ def varying(groups: list[Group]) -> list[str]:
             if name not in _COVERED and not (group.is_default and name in BRANCH_ONLY):
                 values.setdefault(name, set()).add(json.dumps(value))
     return [name for name, found in values.items() if len(found) > 1]
+
+
+def usual(groups: list[Group], names: list[str]) -> dict[str, str]:
+    """Return, for each setting, the value that most runs have, as text."""
+    runs = {name: Counter[str]() for name in names}
+    for group in groups:
+        for name in names:
+            if not (group.is_default and name in BRANCH_ONLY):
+                runs[name][plain(group[name])] += len(group.rows)
+    return {name: counts.most_common(1)[0][0] for name, counts in runs.items()}
 
 
 def differing(group: Group, names: list[str]) -> str:

@@ -84,7 +84,7 @@ def data_links(name: str, records: list[Record]) -> Markup:
             ("JSON", "json", "application/json", to_json(records)),
         )
     ]
-    return element("p", f"Data ({len(records):,} records): ", links[0], ", ", links[1], class_="data")
+    return element("p", f"Data ({_many(len(records), 'record')}): ", links[0], ", ", links[1], class_="data")
 
 
 def _address(kind: str, text: str) -> str:

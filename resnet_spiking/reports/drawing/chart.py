@@ -98,7 +98,7 @@ class Chart:
     def dots(self, x: Sequence[float], y: Sequence[float], style: Style) -> None:
         """Draw small pale dots: the single runs behind a mean."""
         for place in self._places(x, y):
-            self.marks.append(element("circle", cx=place[0], cy=place[1], r=1.8, fill=style.colour, fill_opacity=0.4))
+            self.marks.append(element("circle", cx=place[0], cy=place[1], r=2, fill=style.colour, fill_opacity=0.55))
 
     def rule(self, x: float) -> None:
         """Draw a dashed vertical line at ``x``."""
@@ -144,10 +144,14 @@ class Chart:
             at = self.up(value)
             parts.append(element("line", x1=self.left, x2=right, y1=at, y2=at, class_="g"))
             parts.append(element("text", self.y.write(value), x=self.left - 6, y=at + 4, text_anchor="end"))
+        free = 0.0
         for value in _at(self.x, 5):
             at = self.across(value)
             parts.append(element("line", x1=at, x2=at, y1=self.top, y2=bottom, class_="g"))
-            parts.append(element("text", self.x.write(value), x=at, y=bottom + 15, text_anchor="middle"))
+            text = self.x.write(value)
+            if at - LETTER * len(text) / 2 > free:
+                parts.append(element("text", text, x=at, y=bottom + 15, text_anchor="middle"))
+                free = at + LETTER * len(text) / 2 + 3
         parts.append(element("line", x1=self.left, x2=right, y1=bottom, y2=bottom, class_="a"))
         middle = (self.left + right) / 2
         parts.append(element("text", self.x.label, x=middle, y=bottom + 32, text_anchor="middle", class_="f"))
@@ -191,6 +195,12 @@ def image(title: str, description: str, width: int, height: int, body: Markup) -
         aria_label=f"{title}. {description}",
         class_="chart",
     )
+
+
+def context(text: str, letters: int, y: float) -> Markup:
+    """Return a faint second heading, broken after ``letters`` letters; its lines are 13 pixels apart from ``y``."""
+    lines = textwrap.wrap(text, letters)
+    return join(*(element("text", line, x=12, y=y + 13 * index, class_="f") for index, line in enumerate(lines)))
 
 
 def standalone(svg: Markup) -> str:

@@ -52,7 +52,7 @@ def _panel(digest: Digest, label: str, result: dict[str, Any]) -> Panel:
         for model in result["models"]
     )
     chart = Chart(
-        title, words, Axis("ε", 0, max(1.0, *place.values()), lambda value: texts[value], at=list(texts)),
+        title, words, Axis("ε", -0.15, max(1.0, *place.values()) + 0.25, lambda value: texts[value], at=list(texts)),
         Axis("accuracy [%]", 0, 100), height=280,
     )  # fmt: skip
     for variant, models in variants.items():

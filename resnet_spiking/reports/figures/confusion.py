@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_spiking.reports.digest import Digest, name_of
-from resnet_spiking.reports.drawing.chart import WIDTH, image
+from resnet_spiking.reports.drawing.chart import WIDTH, context, image
 from resnet_spiking.reports.drawing.markup import Markup, element, join
 from resnet_spiking.reports.figures.figure import STUDY, Figure, Panel
 from resnet_spiking.reports.groups import Group
@@ -23,7 +23,7 @@ CAPTION = (
 )
 MOST = 24
 LABELLED = 20
-LEFT, TOP = 78, 40
+LEFT, TOP = 78, 52
 
 
 def draw(digest: Digest) -> Figure:
@@ -70,17 +70,17 @@ def _classes(group: Group, size: int) -> list[str]:
     return found or [str(index) for index in range(size)]
 
 
-def _matrix(counts: NDArray[Any], names: list[str], title: str, context: str) -> Markup:
+def _matrix(counts: NDArray[Any], names: list[str], title: str, panel: str) -> Markup:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     wrong = shares * (1 - np.eye(len(shares)))
     worst = float(wrong.max())
     side = (WIDTH - LEFT - 12) / len(shares)
     i, j = np.unravel_index(int(wrong.argmax()), wrong.shape)
     words = (
-        f"{context}. Overall {np.trace(counts) / max(counts.sum(), 1):.2%} right; most often {names[i]} is taken for "
+        f"{panel}. Overall {np.trace(counts) / max(counts.sum(), 1):.2%} right; most often {names[i]} is taken for "
         f"{names[j]}, {worst:.1%} of the time"
     )
-    parts = [element("text", title, x=12, y=15, class_="t"), element("text", context, x=12, y=30, class_="f")]
+    parts = [element("text", title, x=12, y=15, class_="t"), context(panel, 58, 30)]
     if len(shares) <= LABELLED:
         parts += _cells(shares, worst, names, side)
     else:

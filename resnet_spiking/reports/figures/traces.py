@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_spiking.reports.digest import Digest
-from resnet_spiking.reports.drawing.chart import WIDTH, image
+from resnet_spiking.reports.drawing.chart import WIDTH, context, image
 from resnet_spiking.reports.drawing.markup import Markup, element, join
 from resnet_spiking.reports.drawing.scale import Scale, padded, ticks
 from resnet_spiking.reports.figures.figure import STUDY, Figure, Panel
@@ -58,8 +58,7 @@ def _panel(digest: Digest, group: Group, row: Row) -> Panel:
     across = Scale(0, steps, LEFT, RIGHT)
     body = join(
         element("text", title, x=12, y=15, class_="t"),
-        element("text", digest.title(group), x=12, y=31, class_="f"),
-        element("text", f"{rate:.1%} of steps spike", x=12, y=47, class_="f"),
+        context(f"{digest.title(group)} · {rate:.1%} of steps spike", 46, 31),
         element("image", href=_png(trace["image"]), x=RIGHT - 56, y=6, width=56, height=56, class_="pixels"),
         _raster(spikes, across, look),
         _membranes(membrane, row, across, look),

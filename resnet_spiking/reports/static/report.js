@@ -36,6 +36,10 @@
       const all = part.dataset.words.toLowerCase();
       part.hidden = !words.every((word) => all.includes(word));
     });
+    document.querySelectorAll("main section").forEach((section) => {
+      const parts = [...section.querySelectorAll("[data-words]")];
+      section.classList.toggle("empty", parts.length > 0 && parts.every((part) => part.hidden));
+    });
     if (main) {
       const rows = original.get(main);
       count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`;

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from resnet_spiking.errors import UserError, nearest
-from resnet_spiking.reports.groups import SHOWN, Group, differing, plain, varying
+from resnet_spiking.reports.groups import SHOWN, Group, differing, plain, usual, varying
 from resnet_spiking.reports.statistics import INTERVAL, PAIRED, SPREAD
 from resnet_spiking.reports.table import (
     ABSENT,
@@ -107,14 +107,14 @@ FIGURES = {
     "n": Figure(Column("n", "n", True), _n, NETWORKS),
     "accuracy": Figure(Column("accuracy", "test accuracy", True), _accuracy, SPREAD),
     "interval": Figure(Column("interval", "95 % interval", True), _interval, INTERVAL),
-    "difference": Figure(Column("difference", "points vs Default", True), _difference),
+    "difference": Figure(Column("difference", "Δ Default [points]", True), _difference),
     "p": Figure(Column("p", "p", True), _p, PAIRED),
     "spike_rate": Figure(Column("spike_rate", "spike rate", True), _rate),
     "effective_acs": Figure(Column("effective_acs", "ACs", True), _operation("Effective_ACs"), OPERATIONS),
     "effective_macs": Figure(Column("effective_macs", "MACs", True), _operation("Effective_MACs"), OPERATIONS),
     "energy": Figure(Column("energy", "energy", True), _operation("energy_nJ", " nJ"), OPERATIONS),
     "seconds": Figure(Column("seconds", "training", True), _seconds),
-    "spikes": Figure(Column("spikes", "spikes proved"), _evidence),
+    "spikes": Figure(Column("spikes", "spikes"), _evidence),
 }
 
 
@@ -134,12 +134,12 @@ def accuracy_table(groups: list[Group], columns: tuple[str, ...] = ()) -> Table:
     for name in columns:
         if name not in known:
             raise UserError(f"unknown column {name!r}{nearest(name, known)}; choose from: {', '.join(known)}")
-    names = varying(groups)
+    normal = usual(groups, varying(groups))
     texts = {name: [plain(group[name]) for group in groups] for name in HEADINGS}
     constant = [name for name in HEADINGS if name != "variant" and len(set(texts[name]) - {ABSENT}) <= 1]
     chosen = list(columns) or [
         *(name for name in HEADINGS if name not in constant),
-        *(["settings"] if names else []),
+        *(["settings"] if normal else []),
         *(name for name, figure in FIGURES.items() if any(figure.cell(group).text != ABSENT for group in groups)),
     ]
     best = {
@@ -153,10 +153,10 @@ def accuracy_table(groups: list[Group], columns: tuple[str, ...] = ()) -> Table:
         for name in chosen:
             if name in HEADINGS:
                 text = texts[name][index]
-                value = group[name] if isinstance(group[name], (int, float)) else text
+                value = group[name] if isinstance(group[name], (int, float)) else None if text == ABSENT else text
                 row.append(Cell("Default" if name == "variant" and group.is_default else text, value))
             elif name == "settings":
-                row.append(Cell(differing(group, names) or ABSENT))
+                row.append(Cell(_unusual(group, normal) or ABSENT))
             else:
                 cell = FIGURES[name].cell(group)
                 bold = name == "accuracy" and round(group.accuracy.mean, 4) == best[group.cell]
@@ -171,12 +171,17 @@ def accuracy_table(groups: list[Group], columns: tuple[str, ...] = ()) -> Table:
         heads,
         rows,
         [record(group) for group in groups],
-        common=_common(groups, texts, [name for name in constant if name not in columns]),
+        common=_common(groups, texts, [name for name in constant if name not in columns], normal),
         notes=list(dict.fromkeys(FIGURES[name].note for name in chosen if name in FIGURES and FIGURES[name].note)),
     )
 
 
-def _common(groups: list[Group], texts: dict[str, list[str]], constant: list[str]) -> str:
+def _unusual(group: Group, normal: dict[str, str]) -> str:
+    different = [name for name, value in normal.items() if plain(group[name]) != value]
+    return differing(group, different)
+
+
+def _common(groups: list[Group], texts: dict[str, list[str]], constant: list[str], normal: dict[str, str]) -> str:
     shown = []
     for name in constant:
         found = set(texts[name]) - {ABSENT}
@@ -185,7 +190,10 @@ def _common(groups: list[Group], texts: dict[str, list[str]], constant: list[str
     images = sorted({group.rows[0]["test"]["images"] for group in groups})
     if images:
         shown.append("test images " + " or ".join(f"{number:,}" for number in images))
-    return f"Every row: {'; '.join(shown)}." if shown else ""
+    parts = [f"Every row: {'; '.join(shown)}."] if shown else []
+    if normal:
+        parts.append(f"Unless said otherwise: {', '.join(f'{name}={value}' for name, value in normal.items())}.")
+    return " ".join(parts)
 
 
 def record(group: Group) -> Record:

@@ -36,7 +36,7 @@ def robustness_table(label: str, result: dict[str, Any]) -> Table:
                 continue
             point, test = points[eps], tests.get(eps, {})
             cell = _share(point)
-            suffix = f", p {_equals(test['p'])}" if test else ""
+            suffix = f"\np {_equals(test['p'])}" if test else ""
             bold = len(trusted) > 1 and model in trusted and 0 < best[eps] == point["accuracy"]
             row.append(Cell(cell.text + suffix, cell.value, bold))
             records.append(_record(label, result, model, eps, labels.get(eps, f"{eps:g}"), point, test))
