@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import zip_longest
 from pathlib import Path
 
@@ -180,29 +181,39 @@ def _figure(request: Request, digest: Digest) -> dict[str, tuple[str, str]]:
 
 def _compare(written: str, derived: str) -> Iterator[tuple[int, str]]:
     """Yield (line within the block, what differs), cell by cell where both lines are of a table."""
-    heading: list[str] = []
-    for number, (old, new) in enumerate(zip_longest(written.split("\n"), derived.split("\n"))):
-        cells = _cells(new)
-        if cells and not heading:
-            heading = cells
-        if not cells:
-            heading = []
-        if old == new:
+    old, new = written.split("\n"), derived.split("\n")
+    for _, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if old[a:b] == new[c:d]:
             continue
-        if old is None or new is None:
-            yield number, f"missing: {new!r}" if old is None else f"not in the results: {old!r}"
-            continue
-        before = _cells(old)
-        if cells and len(before) == len(cells) == len(heading) and cells != before:
-            for name, a, b in zip(heading, before, cells, strict=True):
-                if a != b:
-                    yield number, f"row {cells[0].strip('*')}, {name}: written {a}, the results give {b}"
-        else:
-            yield number, f"written {old!r}, the results give {new!r}"
+        for offset, (before, after) in enumerate(zip_longest(old[a:b], new[c:d])):
+            if after is None:
+                yield a + offset, f"not in the results: {before!r}"
+            elif before is None:
+                yield a + offset, f"missing: {after!r}"
+            else:
+                for what in _differing(before, after, _heading(new, c + offset)):
+                    yield a + offset, what
 
 
-def _cells(line: str | None) -> list[str]:
-    if not line or not line.startswith("|"):
+def _differing(before: str, after: str, heading: list[str]) -> Iterator[str]:
+    old, new = _cells(before), _cells(after)
+    if new and len(old) == len(new) == len(heading) and old != new:
+        for name, a, b in zip(heading, old, new, strict=True):
+            if a != b:
+                yield f"row {new[0].strip('*')}, {name}: written {a}, the results give {b}"
+    else:
+        yield f"written {before!r}, the results give {after!r}"
+
+
+def _heading(lines: list[str], index: int) -> list[str]:
+    """Return the cells of the first line of the table that line ``index`` is in."""
+    while index > 0 and lines[index - 1].startswith("|"):
+        index -= 1
+    return _cells(lines[index])
+
+
+def _cells(line: str) -> list[str]:
+    if not line.startswith("|"):
         return []
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
 

@@ -2,8 +2,8 @@
 
 Started from Okabe and Ito (https://jfly.uni-koeln.de/color/) and moved until, on white paper and on a dark screen,
 each has a contrast of 3:1 at least (WCAG 2.1, 1.4.11) and any two lie 18 units of CIELAB apart for normal eyes and
-for protanopes, deuteranopes and tritanopes as Machado, Oliveira and Fernandes simulate them (IEEE TVCG 15, 2009); a test
-measures both. The seventh is the ink, which Default keeps.
+for protanopes, deuteranopes and tritanopes as Machado, Oliveira and Fernandes simulate them (IEEE TVCG 15, 2009); a
+test measures both. The seventh is the ink, which Default keeps.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def _n(group: Group) -> Cell:
 
 def _interval(group: Group) -> Cell:
     low, high = group.accuracy.low, group.accuracy.high
-    return Cell(f"{100 * low:.2f} to {100 * high:.2f} %", low)
+    return Cell(f"{100 * low:.2f}–{100 * high:.2f} %", low)
 
 
 def _difference(group: Group) -> Cell:
