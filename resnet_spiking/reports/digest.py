@@ -59,15 +59,19 @@ class Digest:
 
     def title(self, group: Group) -> str:
         """Name what a group shares with those it is compared with: dataset, backbone, pixels, what is trained."""
-        parts = [str(group["dataset"]), str(group["backbone"]), f"{group['image_size']} px"]
+        parts = []
         if group["train"]:
             parts.append(f"{group['train']} trained")
         if group["spiking"] not in (None, "head"):
             parts.append(f"spiking {group['spiking']}")
         if group["mode"] == "native":
             parts.append("native")
-        parts += [f"{name.replace('_', ' ')} {plain(group[name])}" for name in self._cell_names]
-        return " · ".join(parts)
+        return " · ".join([self.network_title(group), *parts])
+
+    def network_title(self, group: Group) -> str:
+        """Name the data and the frozen network that a group stands on."""
+        parts = [str(group["dataset"]), str(group["backbone"]), f"{group['image_size']} px"]
+        return " · ".join([*parts, *(f"{name.replace('_', ' ')} {plain(group[name])}" for name in self._cell_names)])
 
     @cached_property
     def _cell_names(self) -> list[str]:

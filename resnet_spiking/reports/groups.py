@@ -36,6 +36,12 @@ def setting(row: Row, name: str) -> Any:
     return Path(value).name if name == "weights" else value
 
 
+def cell_of(row: Row) -> str:
+    """Return, as text, everything but the seed that decides the Default network of a row."""
+    shared = {name: value for name, value in row["config"].items() if name not in (*BRANCH_ONLY, *SEEDS)}
+    return json.dumps({**shared, "dataset": row["dataset"], "data": row["hashes"]["data"]}, sort_keys=True)
+
+
 @dataclass(frozen=True)
 class Group:
     """Finished runs that differ in nothing but the seed, by seed, and the Default runs they are paired with."""
@@ -63,9 +69,7 @@ class Group:
     @cached_property
     def cell(self) -> str:
         """What decides the Default network under this group: groups of one cell are compared with each other."""
-        config = self.rows[0]["config"]
-        shared = {name: config[name] for name in config if name not in (*BRANCH_ONLY, *SEEDS)}
-        return json.dumps({**shared, "dataset": self["dataset"]}, sort_keys=True)
+        return cell_of(self.rows[0])
 
     @cached_property
     def accuracy(self) -> Spread:
@@ -102,10 +106,14 @@ class Group:
         rates = [float(np.mean(row["test"]["spike_rates"])) for row in self.rows if row["test"]["spike_rates"]]
         return float(np.mean(rates)) if rates else None
 
-    def operations(self, name: str) -> float | None:
-        """Return a cost per image under NeuroBench's name, averaged over seeds; None where it was not measured."""
-        found = [row["operations"][name] for row in self.rows if (row.get("operations") or {}).get(name) is not None]
-        return float(np.mean(found)) if len(found) == len(self.rows) else None
+    def operations(self, name: str, part: str = "head") -> float | None:
+        """Return a cost per image under NeuroBench's name, averaged over seeds; None where it was not measured.
+
+        ``part``: of the ``head``, or of the ``stages`` below it.
+        """
+        measured = [row.get("operations") or {} for row in self.rows]
+        found = [of.get(name) for of in (measured if part == "head" else [of.get("stages") or {} for of in measured])]
+        return float(np.mean([v for v in found if v is not None])) if None not in found else None
 
     @cached_property
     def seconds(self) -> float | None:
@@ -124,18 +132,19 @@ class Group:
 
 def group_rows(results: Results) -> list[Group]:
     """Group the rows; order by dataset, backbone, cell, then Default first and neurons as ``list_neurons`` has them."""
-    by_run = {row["run"]: row for row in results.rows if row["variant"] == DEFAULT}
+    # A run names its Default by the folder it was trained in, which is not the one it is published under.
+    by_cell = {(cell_of(row), row["config"]["seed"]): row for row in results.rows if row["variant"] == DEFAULT}
     found: dict[str, list[Row]] = {}
     for row in results.rows:
         config = {name: value for name, value in row["config"].items() if name not in SEEDS}
         if row["variant"] == DEFAULT:
             config = {name: value for name, value in config.items() if name not in BRANCH_ONLY}
-        identity = [row["dataset"], row["variant"], row["spiking"], config]
+        identity = [row["dataset"], row["hashes"]["data"], row["variant"], row["spiking"], config]
         found.setdefault(json.dumps(identity, sort_keys=True), []).append(row)
     groups = []
     for rows in found.values():
         rows.sort(key=lambda row: (row["seed"], row["config"].get("head_seed") or 0, row["key"]))
-        defaults = [by_run.get((row.get("default") or {}).get("run")) for row in rows]
+        defaults = [by_cell.get((cell_of(row), row["config"]["seed"])) for row in rows]
         groups.append(Group(results, tuple(rows), tuple(defaults)))
     order = {name: index for index, name in enumerate((DEFAULT, *list_neurons()))}
 

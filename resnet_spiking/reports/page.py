@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from importlib import resources
 
+from resnet_spiking.reports.attacked import attacked
 from resnet_spiking.reports.digest import Digest
 from resnet_spiking.reports.drawing.chart import CHART_CSS
 from resnet_spiking.reports.drawing.markup import Markup, element, join
@@ -162,13 +163,11 @@ def _figure(digest: Digest, name: str, figure: Figure) -> Markup:
         parts.append(element("p", figure.more, class_="caption"))
     parts.append(data_links(name, figure.records))
     if name == "robustness":
-        parts += [
-            _titled(robustness_table(label, result), result["command"])
-            for label, result in digest.results.attacks.items()
-        ]
+        for entry in attacked(digest):
+            parts.append(_titled(robustness_table(entry), entry.commands))
     elif name == "scaling":
         axes = dict.fromkeys(row["axis"] for row in digest.results.scaling)
-        parts += [_titled(scaling_table(digest.results.scaling, axis), "") for axis in axes]
+        parts += [_titled(scaling_table(digest.results.scaling, axis), []) for axis in axes]
     return join(*parts, _made(digest, name))
 
 
@@ -179,7 +178,7 @@ def _trust(digest: Digest) -> Markup:
     parts = []
     for label, result in digest.results.attacks.items():
         table = trust_table(label, result)
-        parts.append(_titled(table, result["command"]))
+        parts.append(_titled(table, [result["command"]]))
         failed = [r for r in table.records if r["state"] == "failed"]
         if failed:
             lines = (
@@ -195,9 +194,10 @@ def _trust(digest: Digest) -> Markup:
     )  # fmt: skip
 
 
-def _titled(table: Table, command: str) -> Markup:
-    made = element("p", "Attacked by ", element("code", command), class_="made") if command else join()
-    return join(element("h3", table.title), html_table(table), made)
+def _titled(table: Table, commands: list[str]) -> Markup:
+    codes = [element("code", command) for command in dict.fromkeys(commands)]
+    made = [element("p", "Attacked by ", *(join(code, " ") for code in codes), class_="made")] if codes else []
+    return join(element("h3", table.title), html_table(table), *made)
 
 
 def html_table(table: Table, words: list[str] | None = None, ident: str | None = None) -> Markup:

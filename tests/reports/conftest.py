@@ -55,7 +55,7 @@ class Invented:
         key = hashlib.sha256(f"{len(self.rows)} {settings}".encode()).hexdigest()[:16]
         row: dict[str, Any] = {
             "key": key,
-            "run": f"default-{key}" if variant == "default" else f"{dataset}-{variant}-{key[:6]}",
+            "run": f"{dataset}-{variant}-s{seed}-{key[:8]}",
             "variant": variant,
             "dataset": dataset,
             **{name: getattr(settings, name) for name in
@@ -79,7 +79,7 @@ class Invented:
                 and r["dataset"] == dataset
                 and all(r["config"][n] == getattr(settings, n) for n in ("seed", "freeze_depth", "weights"))
             )
-            row["default"] = {"run": default["run"], **default["test"]}
+            row["default"] = {"run": f"default-{default['key']}", **default["test"]}
             row["operations"] = {"Effective_ACs": 51200.0, "Effective_MACs": 131072.0, "energy_nJ": 649.0}
             row["evidence"] = {"spikes": True} if spiking else {"spikes": False, "reason": "a control"}
         self.rows.append(row)

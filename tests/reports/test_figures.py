@@ -7,8 +7,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import confusion_matrix
 
+from resnet_spiking.reports.attacked import attacked
 from resnet_spiking.reports.digest import Digest
 from resnet_spiking.reports.figures.catalogue import FIGURES
 from resnet_spiking.reports.figures.confusion import confusion
@@ -49,8 +51,8 @@ def test_a_figure_without_data_names_the_command_that_makes_it(invented: Any, tm
 
 
 def test_variants_are_compared_with_the_default_of_their_dataset(digest: Digest) -> None:
-    assert [group.variant for group in digest.panels["cifar10 · resnet18 · 64 px · head trained · weights imagenet · "
-                                                     "freeze depth 3"]] == [
+    title = "cifar10 · resnet18 · 64 px · weights imagenet · freeze depth 3 · head trained"
+    assert [group.variant for group in digest.panels[title]] == [
         "default", "lif", "snntorch-lif", "norse-lifbox", "paralif-sb", "relu"
     ]  # fmt: skip
     # lif was run at five values of T and with two encodings: the figure takes the three-seed one.
@@ -110,12 +112,30 @@ def test_a_raster_has_a_dash_for_each_spike(digest: Digest) -> None:
 
 
 def test_robustness_bands_are_the_published_intervals_or_t_over_models(whole: Any, tmp_path: Path) -> None:
-    twin = {**whole.attacks["linf"]["models"][1], "name": "snntorch-lif-s1"}
-    whole.attacks["linf"]["models"].append(twin)
+    variants = ("default", "snntorch-lif", "paralif-sb")
+    for seed in range(3):
+        runs = [next(r["run"] for r in whole.rows if (r["variant"], r["seed"], r["dataset"]) == (v, seed, "cifar10"))
+                for v in variants]  # fmt: skip
+        whole.attack(f"s{seed}", variants, unreliable="paralif-sb" if seed == 2 else "")
+        for model, run in zip(whole.attacks[f"s{seed}"]["models"], runs, strict=True):
+            model["run"] = f"studies/quick/runs/{run}"
+            model["clean"] = {"accuracy": 0.9 + 0.01 * seed, "interval": [0.8, 0.95]}
     digest = Digest.of(load_results(whole.write(tmp_path / "results")), tmp_path)
-    drawing = FIGURES["robustness"](digest).panels[0].drawing
-    assert "snntorch-lif (2 models)" in drawing
-    assert "paralif-sb ✗" in drawing
+    alone, together = attacked(digest)  # "linf" has runs that no row describes
+    assert (alone.labels, together.labels) == (["linf"], ["s0", "s1", "s2"])
+    assert [(s.name, len(s.models), s.failed) for s in together.series] == [
+        ("Default", 3, []), ("snntorch-lif", 3, []), ("paralif-sb", 3, ["T09"])
+    ]  # fmt: skip
+    found = together.series[0].at(0)
+    assert found is not None
+    half = stats.t.ppf(0.975, 2) * 0.01 / 3**0.5
+    assert (found[0].mean, found[0].std, found[0].high) == pytest.approx((0.91, 0.01, 0.91 + half))
+    one = alone.series[0].at(0)
+    assert one is not None
+    assert (one[0].std, one[0].low, one[0].high) == (None, 0.86, 0.93)
+    drawing = FIGURES["robustness"](digest).panels[1].drawing
+    assert "snntorch-lif (n = 3)" in drawing
+    assert "paralif-sb (n = 3) ✗" in drawing
 
 
 def test_a_variant_looks_the_same_in_every_figure(digest: Digest) -> None:

@@ -62,7 +62,7 @@ def test_what_update_writes_check_accepts(readme: Path, digest: Digest) -> None:
     )
     assert "old" not in text
     assert '<sub>`python -m resnet_spiking.report results --table "robustness"`</sub>' in text
-    assert "![Robustness curves: linf](docs/robustness.svg)" in text
+    assert "![Robustness curves: linf linf, bundle standard, 200 test images](docs/robustness.svg)" in text
     assert (readme.parent / "docs" / "robustness.svg").read_text().startswith("<svg")
     before = readme.read_bytes()
     update_readme(readme, digest)

@@ -145,6 +145,15 @@ def test_robustness_never_prefers_what_failed_a_check(whole: Any, tmp_path: Path
     assert any("upper bound" in note for note in table.notes)
 
 
+def test_attack_results_are_asked_for_by_label_or_dataset(whole: Any, tmp_path: Path) -> None:
+    digest = digest_of(whole, tmp_path / "results")
+    assert len(tables(digest, "robustness result=lin* dataset=cifar10")) == 1
+    with pytest.raises(UserError, match="no attack result 'linff' .did you mean 'linf'"):
+        tables(digest, "robustness result=linff")
+    with pytest.raises(UserError, match="matches no attack result"):
+        tables(digest, "robustness dataset=fashion-mnist")
+
+
 def test_trust_has_symbol_word_and_state(whole: Any, tmp_path: Path) -> None:
     (table,) = tables(digest_of(whole, tmp_path / "results"), "trust result=linf")
     last = {column.name: cell for column, cell in zip(table.columns, table.rows[-1], strict=True)}
@@ -170,7 +179,7 @@ def test_one_value_for_a_sentence(known: Digest) -> None:
         ("accuracy dataset=a dataset=b", "once"),
         ("accuracy 'dataset=a", "malformed"),
         ("matrix across=datset", "did you mean 'dataset'"),
-        ("robustness result=linff", "no attack result 'linff'"),
+        ("robustness", "has no attack results"),
         ("scaling axis=T", "no scaling.csv"),
         ("scaling dataset=cifar10", "scaling takes axis"),
     ],

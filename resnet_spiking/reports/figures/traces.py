@@ -20,7 +20,7 @@ from resnet_spiking.reports.results import Row
 from resnet_spiking.reports.table import Record
 
 CAPTION = (
-    "One test image (corner), the spikes of the last spiking layer (a dot a spike, a line a neuron) and the membrane "
+    "One test image (corner), the spikes of the first spiking layer (a dash a spike, a line a neuron) and the membrane "
     "of some of its neurons (lines) with the threshold (dashed)."
 )
 MOST = 24

@@ -89,6 +89,17 @@ def _operation(name: str, suffix: str = "") -> Callable[[Group], Cell]:
     return cell
 
 
+def energy_with_stages(group: Group) -> float | None:
+    """Return the energy estimate per image [nJ] of the head and the stages that are not frozen."""
+    head, stages = group.operations("energy_nJ"), group.operations("energy_nJ", "stages")
+    return None if head is None or stages is None else head + stages
+
+
+def _with_stages(group: Group) -> Cell:
+    found = energy_with_stages(group)
+    return Cell(ABSENT) if found is None else Cell(f"{engineering(found)} nJ", found)
+
+
 def _seconds(group: Group) -> Cell:
     return (
         Cell(ABSENT)
@@ -113,6 +124,7 @@ FIGURES = {
     "effective_acs": Figure(Column("effective_acs", "ACs", True), _operation("Effective_ACs"), OPERATIONS),
     "effective_macs": Figure(Column("effective_macs", "MACs", True), _operation("Effective_MACs"), OPERATIONS),
     "energy": Figure(Column("energy", "energy", True), _operation("energy_nJ", " nJ"), OPERATIONS),
+    "energy_with_stages": Figure(Column("energy_with_stages", "energy with stages", True), _with_stages, OPERATIONS),
     "seconds": Figure(Column("seconds", "training", True), _seconds),
     "spikes": Figure(Column("spikes", "spikes"), _evidence),
 }
@@ -140,7 +152,13 @@ def accuracy_table(groups: list[Group], columns: tuple[str, ...] = ()) -> Table:
     chosen = list(columns) or [
         *(name for name in HEADINGS if name not in constant),
         *(["settings"] if normal else []),
-        *(name for name, figure in FIGURES.items() if any(figure.cell(group).text != ABSENT for group in groups)),
+        *(
+            name
+            for name, figure in FIGURES.items()
+            if any(figure.cell(group).text != ABSENT for group in groups)
+            # The stages cost the same under every head; the column says something once they spike.
+            and (name != "energy_with_stages" or any(group["spiking"] == "stage" for group in groups))
+        ),
     ]
     best = {
         cell: max(round(group.accuracy.mean, 4) for group in groups if group.cell == cell)
@@ -219,6 +237,9 @@ def record(group: Group) -> Record:
         **{name: group.operations(name) for name in
            ("Effective_ACs", "Effective_MACs", "Dense", "ActivationSparsity", "MembraneUpdates", "ParameterCount",
             "energy_nJ")},
+        "stages_Effective_ACs": group.operations("Effective_ACs", "stages"),
+        "stages_Effective_MACs": group.operations("Effective_MACs", "stages"),
+        "stages_energy_nJ": group.operations("energy_nJ", "stages"),
         "training_seconds": group.seconds,
         "spikes": group.evidence,
         "keys": [row["key"] for row in group.rows],

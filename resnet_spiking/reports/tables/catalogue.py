@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+
 from resnet_spiking.errors import UserError, nearest
+from resnet_spiking.reports.attacked import attacked
 from resnet_spiking.reports.digest import Digest
 from resnet_spiking.reports.groups import Group, differing, plain, varying
 from resnet_spiking.reports.request import Request, choose
@@ -16,7 +19,7 @@ from resnet_spiking.reports.tables.trust import trust_table
 OPTIONS: dict[str, frozenset[str]] = {
     "accuracy": frozenset({"columns"}),
     "matrix": frozenset({"across", "fill"}),
-    "robustness": frozenset({"result"}),
+    "robustness": frozenset({"result", "dataset"}),
     "trust": frozenset({"result"}),
     "scaling": frozenset({"axis"}),
     "value": frozenset({"column"}),
@@ -44,8 +47,13 @@ def make_tables(digest: Digest, request: Request) -> list[Table]:
         fill = "".join(request.option("fill"))
         return [matrix_table(groups, across, request.values, fill)]
     if request.kind in ("robustness", "trust"):
-        make = robustness_table if request.kind == "robustness" else trust_table
-        return [make(label, digest.results.attacks[label]) for label in _labels(digest, request)]
+        labels = _labels(digest, request)
+        if request.kind == "trust":
+            return [trust_table(label, digest.results.attacks[label]) for label in labels]
+        found = attacked(digest, tuple(labels), request.option("dataset"))
+        if not found:
+            raise UserError(f"the request {request.text!r} matches no attack result")
+        return [robustness_table(entry) for entry in found]
     if request.kind == "scaling":
         _only_options(request)
         (axis,) = request.option("axis", ("T",))
@@ -85,16 +93,16 @@ def _some(digest: Digest, request: Request) -> list[Group]:
 def _labels(digest: Digest, request: Request) -> list[str]:
     _only_options(request)
     labels = list(digest.results.attacks)
-    wanted = list(request.option("result", tuple(labels)))
-    for label in wanted:
-        if label not in labels:
+    patterns = request.option("result", ("*",))
+    for label in patterns:
+        if labels and not any(fnmatchcase(name, label) for name in labels):
             raise UserError(
                 f"the request {request.text!r}: no attack result {label!r}{nearest(label, labels)}; "
                 f"there is {', '.join(labels) or 'none'}"
             )
-    if not wanted:
+    if not labels:
         raise UserError(f"the request {request.text!r}: {digest.results.folder} has no attack results")
-    return wanted
+    return [name for name in labels if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 def _only_options(request: Request) -> None:
