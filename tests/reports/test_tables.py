@@ -148,7 +148,7 @@ def test_robustness_never_prefers_what_failed_a_check(whole: Any, tmp_path: Path
 def test_attack_results_are_asked_for_by_label_or_dataset(whole: Any, tmp_path: Path) -> None:
     digest = digest_of(whole, tmp_path / "results")
     assert len(tables(digest, "robustness result=lin* dataset=cifar10")) == 1
-    with pytest.raises(UserError, match="no attack result 'linff' .did you mean 'linf'"):
+    with pytest.raises(UserError, match=r"no attack result 'linff' .did you mean 'linf'"):
         tables(digest, "robustness result=linff")
     with pytest.raises(UserError, match="matches no attack result"):
         tables(digest, "robustness dataset=fashion-mnist")
