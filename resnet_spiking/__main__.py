@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": "recompute a run's figures and say whether they match",
     "attack": "attack runs on the same images, check the figures, verify them",
     "study": "run the grid of runs and attacks that a study file describes",
+    "report": "tables, figures and a page from a study, or check a README",
     "encoder": "train the encoder that the package ships",
 }
 

@@ -1,0 +1,111 @@
+"""Results made ready to show: grouped, named, with one style a variant in every figure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from resnet_spiking.config import RunConfig
+from resnet_spiking.reports.drawing.palette import INK, Style, style
+from resnet_spiking.reports.groups import DEFAULT, Group, group_rows, plain, varying
+from resnet_spiking.reports.request import Request, choose
+from resnet_spiking.reports.results import Results, Row
+
+
+@dataclass(frozen=True)
+class Digest:
+    """``groups`` in the order that tables have. ``command`` is what a reader types to get the report again."""
+
+    results: Results
+    groups: list[Group]
+    command: str
+
+    @classmethod
+    def of(cls, results: Results, shown_as: Path) -> Digest:
+        return cls(results, group_rows(results), f"python -m resnet_spiking.report {shown_as}")
+
+    def only(self, request: Request, options: frozenset[str] = frozenset()) -> Digest:
+        """Return the part whose groups have the settings that ``request`` names."""
+        return Digest(self.results, choose(self.groups, request, options), self.command)
+
+    @cached_property
+    def principal(self) -> list[Group]:
+        """One group for each variant and way of training: the one with most seeds, else nearest to the defaults.
+
+        Figures that compare variants show these; sweeps show the others.
+        """
+        found: dict[tuple[object, ...], Group] = {}
+        for group in self.groups:
+            place = (group.cell, group.variant, group["train"], group["spiking"], group["mode"])
+            if place not in found or _rank(group) > _rank(found[place]):
+                found[place] = group
+        return list(found.values())
+
+    @cached_property
+    def panels(self) -> dict[str, list[Group]]:
+        """Title → principal groups that are compared in one panel, the Default of their cell first."""
+        shown: dict[str, list[Group]] = {}
+        defaults = {group.cell: group for group in self.principal if group.is_default}
+        spiking = [group for group in self.principal if not group.is_default]
+        lonely = [group for cell, group in defaults.items() if cell not in {other.cell for other in spiking}]
+        for group in [*spiking, *lonely]:
+            title = self.title(group)
+            if title not in shown:
+                shown[title] = [defaults[group.cell]] if group.cell in defaults else []
+            if group not in shown[title]:
+                shown[title].append(group)
+        return shown
+
+    def title(self, group: Group) -> str:
+        """Name what a group shares with those it is compared with: dataset, backbone, pixels, what is trained."""
+        parts = []
+        if group["train"]:
+            parts.append(f"{group['train']} trained")
+        if group["spiking"] not in (None, "head"):
+            parts.append(f"spiking {group['spiking']}")
+        if group["mode"] == "native":
+            parts.append("native")
+        return " · ".join([self.network_title(group), *parts])
+
+    def network_title(self, group: Group) -> str:
+        """Name the data and the frozen network that a group stands on."""
+        parts = [str(group["dataset"]), str(group["backbone"]), f"{group['image_size']} px"]
+        return " · ".join([*parts, *(f"{name.replace('_', ' ')} {plain(group[name])}" for name in self._cell_names)])
+
+    @cached_property
+    def _cell_names(self) -> list[str]:
+        """Settings of the Default networks, beyond the usual three, that differ between cells."""
+        defaults = [group for group in self.groups if group.is_default]
+        extra = [name for name in ("weights", "freeze_depth", "epochs") if len({plain(g[name]) for g in defaults}) > 1]
+        return [*extra, *varying(defaults)]
+
+    @cached_property
+    def curves_by_key(self) -> dict[str, list[Row]]:
+        """Key of a row → its records of ``curves.jsonl``."""
+        found: dict[str, list[Row]] = {}
+        for record in self.results.curves:
+            found.setdefault(record["key"], []).append(record)
+        return found
+
+    def style(self, variant: str) -> Style:
+        """Return the variant's colour, mark and dash: the same in every figure."""
+        return INK if variant == DEFAULT else style(self._order.index(variant) if variant in self._order else 0)
+
+    @cached_property
+    def _order(self) -> list[str]:
+        attacked = [model["variant"] for result in self.results.attacks.values() for model in result["models"]]
+        return [
+            name for name in dict.fromkeys([*(group.variant for group in self.groups), *attacked]) if name != DEFAULT
+        ]
+
+
+def _rank(group: Group) -> tuple[int, int]:
+    usual = RunConfig().as_dict()
+    same = sum(value == usual.get(name) for name, value in group.rows[0]["config"].items())
+    return group.accuracy.n, same
+
+
+def name_of(variant: str) -> str:
+    """Return the variant's name as people read it."""
+    return "Default" if variant == DEFAULT else variant

@@ -1,0 +1,1 @@
+"""Small SVG charts: colours, scales, marks."""

@@ -1,0 +1,108 @@
+"""Sweeps: groups that differ in one setting alone, found among the rows."""
+
+from __future__ import annotations
+
+import json
+
+from resnet_spiking.reports.digest import Digest, name_of
+from resnet_spiking.reports.drawing.chart import Axis, Chart, Series
+from resnet_spiking.reports.drawing.markup import Markup
+from resnet_spiking.reports.drawing.scale import padded
+from resnet_spiking.reports.figures.figure import STUDY, Figure, Panel
+from resnet_spiking.reports.groups import Group, plain
+from resnet_spiking.reports.table import Record
+
+CAPTION = (
+    "Test accuracy when one setting changes and every other stays; mark: mean over seeds; bar: 95 % interval "
+    "(Student's t over seeds, for one seed Wilson's)."
+)
+NOT_SWEPT = {"neuron", "dataset", "backbone", "variant", "epochs", "weights", "mode"}
+
+
+def draw(digest: Digest) -> Figure:
+    """Return one panel for each swept setting, dataset and backbone."""
+    names = dict.fromkeys(name for group in digest.groups for name in group.settings if name not in NOT_SWEPT)
+    panels: list[Panel] = []
+    records: list[Record] = []
+    for name in names:
+        for title, lines in _sweeps(digest.groups, name).items():
+            panels.append(
+                Panel(f"{name} {title}", _chart(digest, name, title, lines), f"{name} {title} {' '.join(lines)}")
+            )
+            records += [_record(name, title, group) for groups in lines.values() for group in groups]
+    absent = (
+        ""
+        if panels
+        else f"No setting has two values with all others equal; add a list of values to the study: `{STUDY}`."
+    )
+    return Figure("sweeps", "What drives accuracy", CAPTION, panels, records, absent)
+
+
+def _sweeps(groups: list[Group], name: str) -> dict[str, dict[str, list[Group]]]:
+    """Return panel title → variant → its groups by value of ``name``, the longest such series of each variant."""
+    alike: dict[tuple[str, str, str], list[Group]] = {}
+    for group in groups:
+        if group[name] is None and name not in ("alpha",):
+            continue
+        settings = group.settings
+        # The label <X,Y> follows from the epochs, and whether these are swept is said by them.
+        rest = {key: value for key, value in settings.items() if key not in (name, "epochs")}
+        title = f"{group['dataset']} · {group['backbone']} · {group['image_size']} px"
+        alike.setdefault((title, group.variant, json.dumps(rest, sort_keys=True, default=str)), []).append(group)
+    found: dict[str, dict[str, list[Group]]] = {}
+    for (title, variant, _), members in alike.items():
+        if len({json.dumps(group[name]) for group in members}) < 2:
+            continue
+        lines = found.setdefault(title, {})
+        if len(members) > len(lines.get(variant, [])):
+            lines[variant] = members
+    return found
+
+
+def _chart(digest: Digest, name: str, title: str, lines: dict[str, list[Group]]) -> Markup:
+    values = {json.dumps(group[name]): group[name] for groups in lines.values() for group in groups}
+    numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values.values())
+    ordered = sorted(values.values()) if numeric else sorted(values.values(), key=plain)
+    log = numeric and ordered[0] > 0 and ordered[-1] / ordered[0] >= 10
+    place = {json.dumps(v): float(v) if numeric else float(i) for i, v in enumerate(ordered)}
+    at = list(place.values()) if len(place) <= 8 else None
+    texts = {place[json.dumps(v)]: plain(v) for v in ordered}
+    low, high = (at or [min(place.values()), max(place.values())])[0], max(place.values())
+    span = (low / 1.15, high * 1.15) if log else padded([low, high], 0.1)
+    bounds = [100 * v for gs in lines.values() for g in gs for v in (max(0, g.accuracy.low), min(1, g.accuracy.high))]
+    label = {"num_steps": "T (time steps)"}.get(name, name.replace("_", " "))
+    words = "; ".join(
+        f"{name_of(variant)}: " + ", ".join(f"{plain(g[name])} gives {100 * g.accuracy.mean:.2f} %" for g in groups)
+        for variant, groups in lines.items()
+    )
+    chart = Chart(
+        f"{label}: {title}", words, Axis(label, *span, lambda v: texts.get(v, f"{v:g}"), log=log, at=at),
+        Axis("test accuracy [%]", *padded(bounds, floor=0, ceiling=100)),
+    )  # fmt: skip
+    for variant, groups in lines.items():
+        members = sorted(groups, key=lambda group: place[json.dumps(group[name])])
+        x, mean = [place[json.dumps(g[name])] for g in members], [100 * g.accuracy.mean for g in members]
+        lows, highs = [100 * g.accuracy.low for g in members], [100 * g.accuracy.high for g in members]
+        tips = [f"{name_of(variant)}, {label} {plain(g[name])}: {m:.2f} %, n = {g.accuracy.n}"
+                for g, m in zip(members, mean, strict=True)]  # fmt: skip
+        look = digest.style(variant)
+        if numeric:
+            chart.line(Series(name_of(variant), x, mean, look, lows, highs, tips))
+        else:
+            shift = 0.06 * (list(lines).index(variant) - (len(lines) - 1) / 2)
+            chart.points(Series(name_of(variant), [v + shift for v in x], mean, look, lows, highs, tips))
+    return chart.svg()
+
+
+def _record(name: str, title: str, group: Group) -> Record:
+    return {
+        "setting": name,
+        "panel": title,
+        "variant": group.variant,
+        "value": plain(group[name]),
+        "n": group.accuracy.n,
+        "accuracy_mean": group.accuracy.mean,
+        "accuracy_std": group.accuracy.std,
+        "accuracy_low": group.accuracy.low,
+        "accuracy_high": group.accuracy.high,
+    }

@@ -1,0 +1,194 @@
+"""Runs that differ in nothing but the seed, and what they have in common with the runs beside them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neurons.names import list_neurons
+from resnet_spiking.config import BRANCH_ONLY
+from resnet_spiking.reports.results import Results, Row
+from resnet_spiking.reports.statistics import Paired, Spread, paired, spread
+
+DEFAULT = "default"
+SEEDS = ("seed", "head_seed")
+"""What tells the runs of a group apart; ``head_seed``, where given, is the seed of the spiking branch alone."""
+SHOWN = (
+    "dataset", "backbone", "image_size", "weights", "freeze_depth", "variant", "mode", "epochs", "train", "spiking",
+    "num_steps", "encoding",
+)  # fmt: skip
+"""Settings with a column of their own; all others appear as ``name=value`` where they vary."""
+
+_COVERED = {*SHOWN, *SEEDS, "neuron", "default_epochs", "spiking_epochs"}
+
+
+def setting(row: Row, name: str) -> Any:
+    """Return one setting of a row: a field of the row, or of its config; None where Default has no such thing."""
+    if row["variant"] == DEFAULT and (name in BRANCH_ONLY or name in ("mode", "spiking")):
+        return None
+    value = row[name] if name in row and name != "default" else row["config"].get(name)
+    return Path(value).name if name == "weights" else value
+
+
+def cell_of(row: Row) -> str:
+    """Return, as text, everything but the seed that decides the Default network of a row."""
+    shared = {name: value for name, value in row["config"].items() if name not in (*BRANCH_ONLY, *SEEDS)}
+    return json.dumps({**shared, "dataset": row["dataset"], "data": row["hashes"]["data"]}, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Finished runs that differ in nothing but the seed, by seed, and the Default runs they are paired with."""
+
+    results: Results
+    rows: tuple[Row, ...]
+    defaults: tuple[Row | None, ...]
+
+    def __getitem__(self, name: str) -> Any:
+        return setting(self.rows[0], name)
+
+    @property
+    def variant(self) -> str:
+        return str(self.rows[0]["variant"])
+
+    @property
+    def is_default(self) -> bool:
+        return self.variant == DEFAULT
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting but the seeds."""
+        return {name: self[name] for name in dict.fromkeys((*SHOWN, *self.rows[0]["config"])) if name not in SEEDS}
+
+    @cached_property
+    def cell(self) -> str:
+        """What decides the Default network under this group: groups of one cell are compared with each other."""
+        return cell_of(self.rows[0])
+
+    @cached_property
+    def accuracy(self) -> Spread:
+        return spread([row["test"]["accuracy"] for row in self.rows], self.rows[0]["test"]["images"])
+
+    @cached_property
+    def networks(self) -> int:
+        """How many different Default networks the seeds stand on."""
+        return len({row["run"] if self.is_default else (row.get("default") or {}).get("run") for row in self.rows})
+
+    @cached_property
+    def difference(self) -> float | None:
+        """Mean over seeds of accuracy minus Default's; None for Default."""
+        if self.is_default or any(not row.get("default") for row in self.rows):
+            return None
+        return float(np.mean([row["test"]["accuracy"] - row["default"]["accuracy"] for row in self.rows]))
+
+    @cached_property
+    def versus_default(self) -> Paired | None:
+        """The paired test against Default; None for Default, and without both sides' predictions."""
+        if self.is_default:
+            return None
+        pairs = [
+            (self.results.correct(row), self.results.correct(default) if default else None)
+            for row, default in zip(self.rows, self.defaults, strict=True)
+        ]
+        if any(first is None or second is None for first, second in pairs):
+            return None
+        return paired([first for first, _ in pairs if first is not None], [s for _, s in pairs if s is not None])
+
+    @cached_property
+    def spike_rate(self) -> float | None:
+        """Spikes per neuron and step, averaged over layers and seeds; None without spiking layers."""
+        rates = [float(np.mean(row["test"]["spike_rates"])) for row in self.rows if row["test"]["spike_rates"]]
+        return float(np.mean(rates)) if rates else None
+
+    def operations(self, name: str, part: str = "head") -> float | None:
+        """Return a cost per image under NeuroBench's name, averaged over seeds; None where it was not measured.
+
+        ``part``: of the ``head``, or of the ``stages`` below it.
+        """
+        measured = [row.get("operations") or {} for row in self.rows]
+        found = [of.get(name) for of in (measured if part == "head" else [of.get("stages") or {} for of in measured])]
+        return float(np.mean([v for v in found if v is not None])) if None not in found else None
+
+    @cached_property
+    def seconds(self) -> float | None:
+        """Seconds of training, averaged over seeds."""
+        found = [row["seconds"]["training"] for row in self.rows if "training" in row["seconds"]]
+        return float(np.mean(found)) if found else None
+
+    @cached_property
+    def evidence(self) -> bool | None:
+        """Whether every run proved that it spikes; None where there is nothing to spike."""
+        found = [row["evidence"] for row in self.rows if row.get("evidence")]
+        if not found or any("reason" in evidence for evidence in found):
+            return None
+        return all(bool(evidence.get("spikes")) for evidence in found)
+
+
+def group_rows(results: Results) -> list[Group]:
+    """Group the rows; order by dataset, backbone, cell, then Default first and neurons as ``list_neurons`` has them."""
+    # A run names its Default by the folder it was trained in, which is not the one it is published under.
+    by_cell = {(cell_of(row), row["config"]["seed"]): row for row in results.rows if row["variant"] == DEFAULT}
+    found: dict[str, list[Row]] = {}
+    for row in results.rows:
+        config = {name: value for name, value in row["config"].items() if name not in SEEDS}
+        if row["variant"] == DEFAULT:
+            config = {name: value for name, value in config.items() if name not in BRANCH_ONLY}
+        identity = [row["dataset"], row["hashes"]["data"], row["variant"], row["spiking"], config]
+        found.setdefault(json.dumps(identity, sort_keys=True), []).append(row)
+    groups = []
+    for rows in found.values():
+        rows.sort(key=lambda row: (row["seed"], row["config"].get("head_seed") or 0, row["key"]))
+        defaults = [by_cell.get((cell_of(row), row["config"]["seed"])) for row in rows]
+        groups.append(Group(results, tuple(rows), tuple(defaults)))
+    order = {name: index for index, name in enumerate((DEFAULT, *list_neurons()))}
+
+    def place(group: Group) -> tuple[Any, ...]:
+        rest = json.dumps(group.rows[0]["config"], sort_keys=True)
+        return (
+            group["dataset"], group["backbone"], group["image_size"], group.cell, not group.is_default,
+            str(group["train"]), str(group["spiking"]), order.get(group.variant, len(order)), group.variant,
+            group["num_steps"] or 0, rest,
+        )  # fmt: skip
+
+    return sorted(groups, key=place)
+
+
+def varying(groups: list[Group]) -> list[str]:
+    """Return the settings without a column of their own that take more than one value; absent is no value."""
+    values: dict[str, set[str]] = {}
+    for group in groups:
+        for name, value in group.settings.items():
+            if name not in _COVERED and not (group.is_default and name in BRANCH_ONLY):
+                values.setdefault(name, set()).add(json.dumps(value))
+    return [name for name, found in values.items() if len(found) > 1]
+
+
+def usual(groups: list[Group], names: list[str]) -> dict[str, str]:
+    """Return, for each setting, the value that most runs have, as text."""
+    runs = {name: Counter[str]() for name in names}
+    for group in groups:
+        for name in names:
+            if not (group.is_default and name in BRANCH_ONLY):
+                runs[name][plain(group[name])] += len(group.rows)
+    return {name: counts.most_common(1)[0][0] for name, counts in runs.items()}
+
+
+def differing(group: Group, names: list[str]) -> str:
+    """Return the group's values of ``names`` as ``name=value``, comma-separated."""
+    shown = [name for name in names if not (group.is_default and name in BRANCH_ONLY)]
+    return ", ".join(f"{name}={plain(group[name])}" for name in shown)
+
+
+def plain(value: Any) -> str:
+    """Write a setting the way a command line takes it."""
+    if isinstance(value, list):
+        return ",".join(map(plain, value))
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "–" if value is None else str(value)

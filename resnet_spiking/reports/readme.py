@@ -1,0 +1,229 @@
+"""Tables, figures and numbers of a README that are written from results, and checked against them.
+
+A block stands between two comments, which GitHub does not show::
+
+    <!-- report: accuracy dataset=cifar10 columns=variant,n,accuracy -->
+    …
+    <!-- /report -->
+
+Its first word is a kind of table, ``figure`` (``file=PATH.svg`` beside the README) or ``value`` (one number inside
+a sentence). ``update_readme`` writes what stands between, ``check_readme`` compares it byte for byte.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import zip_longest
+from pathlib import Path
+
+from resnet_spiking.errors import UserError
+from resnet_spiking.reports.digest import Digest
+from resnet_spiking.reports.drawing.chart import standalone
+from resnet_spiking.reports.figures.catalogue import FIGURES
+from resnet_spiking.reports.request import Request, parse_request
+from resnet_spiking.reports.tables.catalogue import OPTIONS, make_tables, make_value
+from resnet_spiking.training.files import write_atomically
+
+KINDS = {**OPTIONS, "figure": frozenset({"name", "file", "panel"})}
+
+_START = re.compile(r"<!-- report: (?P<request>.*?) -->")
+_END = "<!-- /report -->"
+_CODE = re.compile(r"^(?P<fence>```+|~~~+).*?^(?P=fence)|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+_DIVIDER = re.compile(r"^\|[-:| ]+\|$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One marked place: ``text[start:end]`` is what the results decide; ``line`` is where the mark stands."""
+
+    request: Request
+    start: int
+    end: int
+    line: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One place where the README, or a figure's file, does not say what the results say."""
+
+    line: int
+    request: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """How many blocks were compared, what differs, and the lines of tables that no block marks."""
+
+    blocks: int
+    differences: list[Difference]
+    unmarked: list[int]
+
+
+def check_readme(path: Path, digest: Digest) -> Checked:
+    """Derive every marked block again and compare.
+
+    Raises:
+        UserError: the file cannot be read, has no mark or one without an end, or asks for what the
+            results do not have.
+    """
+    text = _read(path)
+    blocks = list(find_blocks(text, path))
+    differences: list[Difference] = []
+    for block in blocks:
+        for line, what in _compare(text[block.start : block.end], _filled(block.request, digest)):
+            differences.append(Difference(block.line + line, block.request.text, what))
+        for name, svg in _drawings(block.request, digest).items():
+            file = path.parent / name
+            if not file.is_file() or file.read_text() != svg:
+                state = "differs from what the results give" if file.is_file() else "is missing"
+                differences.append(Difference(block.line, block.request.text, f"{name} {state}"))
+    marked = [(block.start, block.end) for block in blocks]
+    code = [match.span() for match in _CODE.finditer(text)]
+    unmarked = [
+        _line(text, match.start())
+        for match in _DIVIDER.finditer(text)
+        if not any(start <= match.start() < end for start, end in (*marked, *code))
+    ]
+    return Checked(len(blocks), differences, unmarked)
+
+
+def update_readme(path: Path, digest: Digest) -> int:
+    """Write every marked block, and the files of its figures; return how many there are.
+
+    Raises:
+        UserError: as ``check_readme``; then nothing is written.
+    """
+    text = _read(path)
+    parts, last, drawings = [], 0, {}
+    blocks = list(find_blocks(text, path))
+    for block in blocks:
+        drawings.update(_drawings(block.request, digest))
+        parts += [text[last : block.start], _filled(block.request, digest)]
+        last = block.end
+    for name, svg in drawings.items():
+        (path.parent / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path.parent / name, lambda temporary, svg=svg: temporary.write_text(svg))  # type: ignore[misc]
+    write_atomically(path, lambda temporary: temporary.write_text("".join([*parts, text[last:]])))
+    return len(blocks)
+
+
+def find_blocks(text: str, path: Path) -> Iterator[Block]:
+    """Yield the blocks of a Markdown text; marks inside code show how to write one and are none."""
+    code = [match.span() for match in _CODE.finditer(text)]
+    found = 0
+    position = 0
+    while match := _START.search(text, position):
+        position = match.end()
+        if any(start <= match.start() < end for start, end in code):
+            continue
+        line = _line(text, match.start())
+        end = text.find(_END, match.end())
+        following = _START.search(text, match.end())
+        if end < 0 or (following and following.start() < end):
+            raise UserError(f"{path}, line {line}: the block {match['request']!r} has no end; write {_END} after it")
+        found += 1
+        try:
+            request = parse_request(match["request"], KINDS)
+        except UserError as error:
+            raise UserError(f"{path}, line {line}: {error}") from None
+        yield Block(request, match.end(), end, line)
+        position = end + len(_END)
+    if not found:
+        raise UserError(f"{path} has no block to check; mark one with <!-- report: accuracy --> … {_END}")
+
+
+def render(request: Request, digest: Digest) -> str:
+    """Return the Markdown of a request: what ``--table`` prints, and what stands in the README."""
+    if request.kind == "value":
+        return make_value(digest, request)
+    if request.kind == "figure":
+        figure = _figure(request, digest)
+        lines = [f"![{alt}]({file})" for file, (alt, _) in figure.items()]
+    else:
+        lines = ["\n\n".join(table.markdown() for table in make_tables(digest, request))]
+    quote = "'" if '"' in request.text else '"'
+    return "\n".join(lines) + f"\n\n<sub>`{digest.command} --table {quote}{request.text}{quote}`</sub>"
+
+
+def _filled(request: Request, digest: Digest) -> str:
+    """Return what stands between the marks: a value inside its sentence, all else on lines of its own."""
+    return render(request, digest) if request.kind == "value" else f"\n{render(request, digest)}\n"
+
+
+def _drawings(request: Request, digest: Digest) -> dict[str, str]:
+    return {} if request.kind != "figure" else {file: svg for file, (_, svg) in _figure(request, digest).items()}
+
+
+def _figure(request: Request, digest: Digest) -> dict[str, tuple[str, str]]:
+    """Return file → (alternative text, SVG) of each panel of the figure asked for."""
+    name, file = "".join(request.option("name")), "".join(request.option("file"))
+    if name not in FIGURES or not file.endswith(".svg"):
+        raise UserError(f"the request {request.text!r} needs name=NAME and file=PATH.svg; names: {', '.join(FIGURES)}")
+    figure = FIGURES[name](digest.only(request, KINDS["figure"]))
+    wanted = "".join(request.option("panel"))
+    panels = [panel for panel in figure.panels if wanted in panel.name and panel.drawing.startswith("<svg")]
+    if not panels:
+        names = "; ".join(panel.name for panel in figure.panels)
+        raise UserError(f"the request {request.text!r} gives no drawing: {figure.absent or 'panels are ' + names}")
+    stem = file.removesuffix(".svg")
+    return {
+        file if len(panels) == 1 else f"{stem}-{index}.svg": (
+            f"{figure.title}: {panel.name}",
+            standalone(panel.drawing),
+        )
+        for index, panel in enumerate(panels, 1)
+    }
+
+
+def _compare(written: str, derived: str) -> Iterator[tuple[int, str]]:
+    """Yield (line within the block, what differs), cell by cell where both lines are of a table."""
+    old, new = written.split("\n"), derived.split("\n")
+    for _, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if old[a:b] == new[c:d]:
+            continue
+        for offset, (before, after) in enumerate(zip_longest(old[a:b], new[c:d])):
+            if after is None:
+                yield a + offset, f"not in the results: {before!r}"
+            elif before is None:
+                yield a + offset, f"missing: {after!r}"
+            else:
+                for what in _differing(before, after, _heading(new, c + offset)):
+                    yield a + offset, what
+
+
+def _differing(before: str, after: str, heading: list[str]) -> Iterator[str]:
+    old, new = _cells(before), _cells(after)
+    if new and len(old) == len(new) == len(heading) and old != new:
+        for name, a, b in zip(heading, old, new, strict=True):
+            if a != b:
+                yield f"row {new[0].strip('*')}, {name}: written {a}, the results give {b}"
+    else:
+        yield f"written {before!r}, the results give {after!r}"
+
+
+def _heading(lines: list[str], index: int) -> list[str]:
+    """Return the cells of the first line of the table that line ``index`` is in."""
+    while index > 0 and lines[index - 1].startswith("|"):
+        index -= 1
+    return _cells(lines[index])
+
+
+def _cells(line: str) -> list[str]:
+    if not line.startswith("|"):
+        return []
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        raise UserError(f"{path} cannot be read; name a Markdown file") from None
+
+
+def _line(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1

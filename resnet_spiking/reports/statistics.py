@@ -1,0 +1,91 @@
+"""Means, spreads, intervals and paired tests, each said in one sentence that tables print as a footnote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+SPREAD = "± is the sample standard deviation over seeds (n − 1 in the denominator); one seed has none."
+INTERVAL = (
+    "95 % interval: Student's t for the mean over seeds; with one seed, Wilson's interval of its accuracy "
+    "over the test images."
+)
+PAIRED = (
+    "p: exact two-sided McNemar test against Default on the same test images, same seed. An image counts once, for "
+    "whichever of the two classified it correctly in more seeds. Not corrected for the number of rows."
+)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What n seeds gave. ``std`` is None for one; ``low`` and ``high`` bound the mean at 95 %."""
+
+    n: int
+    mean: float
+    std: float | None
+    low: float
+    high: float
+
+
+def spread(accuracies: list[float], images: int) -> Spread:
+    """Summarise accuracies in [0, 1], one a seed, each measured on ``images`` test images.
+
+    Two seeds or more: mean ± t_{0.975, n-1} s / √n with s² = Σ(a - mean)² / (n - 1). One seed: Wilson's score
+    interval (JASA 22, 1927) of round(a · images) successes in ``images`` trials.
+
+    Raises:
+        ValueError: no accuracy, or fewer than one image.
+    """
+    n = len(accuracies)
+    if n < 1 or images < 1:
+        raise ValueError(f"needs an accuracy and an image at least, got {n} and {images}")
+    mean = float(np.mean(accuracies))
+    if n == 1:
+        return Spread(1, mean, None, *wilson(round(mean * images), images))
+    std = float(np.std(accuracies, ddof=1))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / n**0.5
+    return Spread(n, mean, std, mean - half, mean + half)
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Return Wilson's 95 % score interval of a share."""
+    found = stats.binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
+    return float(found.low), float(found.high)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Images on which the first did better than the second, and worse; exact two-sided p of no difference."""
+
+    better: int
+    worse: int
+    p: float
+
+
+def paired(first: list[NDArray[Any]], second: list[NDArray[Any]]) -> Paired:
+    """Compare two networks on the same images, seed by seed.
+
+    Args:
+        first, second: for each seed, [images] of bool: classified correctly. Entry i of both is the same seed.
+
+    For one seed this is McNemar's exact test (Psychometrika 12, 1947): of the images on which the two
+    disagree, each is as likely to favour either, so ``better`` is binomial(better + worse, 1/2).
+    The images of several seeds are the same images, not new ones, so pooling them as if
+    independent would make p too small: each image is counted once, for the side that was right in more seeds (a
+    sign test), and drops out when both were right equally often.
+
+    Raises:
+        ValueError: no seed, or another number of seeds or images on either side.
+    """
+    if not first or len(first) != len(second) or any(a.shape != b.shape for a, b in zip(first, second, strict=True)):
+        raise ValueError("both sides need the same seeds and the same images")
+    gain = np.sum(np.stack(first).astype(np.int64) - np.stack(second).astype(np.int64), axis=0)
+    better, worse = int((gain > 0).sum()), int((gain < 0).sum())
+    p = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
+    return Paired(better, worse, p)

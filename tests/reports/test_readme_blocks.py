@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resnet_spiking.errors import UserError
+from resnet_spiking.reports.digest import Digest
+from resnet_spiking.reports.readme import check_readme, update_readme
+from resnet_spiking.reports.results import load_results
+
+TEXT = """# Study
+
+<!-- report: accuracy dataset=cifar10 weights=imagenet num_steps=20 encoding=direct columns=variant,n,accuracy,p -->
+<!-- /report -->
+
+The best of three reach <!-- report: value column=accuracy variant=lif dataset=fashion-mnist --><!-- /report --> there.
+
+<!-- report: robustness -->
+old
+<!-- /report -->
+
+<!-- report: figure name=robustness file=docs/robustness.svg -->
+<!-- /report -->
+
+Write `<!-- report: accuracy -->` to begin one:
+
+```markdown
+<!-- report: nothing -->
+```
+
+| a table | of something else |
+|---|---:|
+| parity | 0.345 |
+"""
+
+
+@pytest.fixture
+def digest(whole: Any, tmp_path: Path) -> Digest:
+    return Digest.of(load_results(whole.write(tmp_path / "results")), Path("results"))
+
+
+@pytest.fixture
+def readme(tmp_path: Path, digest: Digest) -> Path:
+    path = tmp_path / "README.md"
+    path.write_text(TEXT)
+    assert update_readme(path, digest) == 4
+    return path
+
+
+def test_what_update_writes_check_accepts(readme: Path, digest: Digest) -> None:
+    found = check_readme(readme, digest)
+    assert (found.blocks, found.differences) == (4, [])
+    text = readme.read_text()
+    lif = next(g for g in digest.groups if g.variant == "lif" and g["dataset"] == "fashion-mnist")
+    assert lif.accuracy.std is not None
+    figure = f"{100 * lif.accuracy.mean:.2f} ± {100 * lif.accuracy.std:.2f} %"
+    assert (
+        f"reach <!-- report: value column=accuracy variant=lif dataset=fashion-mnist -->{figure}<!-- /report -->"
+        in text
+    )
+    assert "old" not in text
+    assert '<sub>`python -m resnet_spiking.report results --table "robustness"`</sub>' in text
+    assert "![Robustness curves: linf linf, bundle standard, 200 test images](docs/robustness.svg)" in text
+    assert (readme.parent / "docs" / "robustness.svg").read_text().startswith("<svg")
+    before = readme.read_bytes()
+    update_readme(readme, digest)
+    assert readme.read_bytes() == before
+
+
+def test_tables_without_a_mark_are_listed(readme: Path, digest: Digest) -> None:
+    lines = readme.read_text().splitlines()
+    assert [lines[number - 1] for number in check_readme(readme, digest).unmarked] == ["|---|---:|"]
+
+
+def test_every_changed_digit_is_found_with_its_row_and_column(readme: Path, digest: Digest) -> None:
+    text = readme.read_text()
+    changed = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.startswith("| lif"):
+            continue
+        for place, letter in enumerate(line):
+            if not letter.isdigit():
+                continue
+            lines = text.splitlines()
+            lines[number - 1] = line[:place] + str((int(letter) + 1) % 10) + line[place + 1 :]
+            readme.write_text("\n".join(lines) + "\n")
+            (difference,) = check_readme(readme, digest).differences
+            assert difference.line == number
+            assert difference.what.startswith("row lif, ")
+            changed += 1
+    assert changed > 8
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("**", "", "the results give **"),
+        ("<sub>`", "<sub>`x", "the results give '<sub>"),
+        ("| Default | 3 |", "| Default | 30 |", "row Default, n: written 30, the results give 3"),
+        ("| relu |", "| lif |\n| relu |", "not in the results: '| lif |'"),
+        ("| relu | 3 |", "relu 3 |", "written 'relu 3"),
+        ("[86.0, 93.0]", "[86.0, 94.0]", "clean"),
+    ],
+)
+def test_any_other_change_is_found(readme: Path, digest: Digest, old: str, new: str, expected: str) -> None:
+    text = readme.read_text()
+    assert old in text
+    readme.write_text(text.replace(old, new, 1))
+    differences = check_readme(readme, digest).differences
+    assert any(expected in difference.what for difference in differences), differences
+
+
+def test_a_changed_value_in_a_sentence_is_found(readme: Path, digest: Digest) -> None:
+    text = readme.read_text()
+    start = text.index("dataset=fashion-mnist -->") + len("dataset=fashion-mnist -->")
+    readme.write_text(text[:start] + "99" + text[start + 2 :])
+    (difference,) = check_readme(readme, digest).differences
+    assert "written '99." in difference.what
+
+
+def test_a_changed_or_missing_drawing_is_found(readme: Path, digest: Digest) -> None:
+    drawing = readme.parent / "docs" / "robustness.svg"
+    drawing.write_text(drawing.read_text().replace("90", "91"))
+    assert [d.what for d in check_readme(readme, digest).differences] == [
+        "docs/robustness.svg differs from what the results give"
+    ]
+    drawing.unlink()
+    assert [d.what for d in check_readme(readme, digest).differences] == ["docs/robustness.svg is missing"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("no block at all", "no block to check"),
+        ("\n<!-- report: accuracy -->\nno end", "line 2: the block 'accuracy' has no end"),
+        (
+            "<!-- report: accuracy -->\n<!-- report: trust --><!-- /report -->",
+            "line 1: the block 'accuracy' has no end",
+        ),
+        ("\n\n<!-- report: acuracy -->\n<!-- /report -->", "line 3: .*did you mean 'accuracy'"),
+        ("<!-- report: accuracy dataset=mnist --><!-- /report -->", "matches no row"),
+        ("<!-- report: figure name=accuracy --><!-- /report -->", "file=PATH.svg"),
+        ("<!-- report: figure name=acuracy file=a.svg --><!-- /report -->", "names: accuracy"),
+    ],
+)
+def test_bad_marks_are_refused_and_nothing_is_written(tmp_path: Path, digest: Digest, text: str, expected: str) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(text)
+    for function in (check_readme, update_readme):
+        with pytest.raises(UserError, match=expected):
+            function(path, digest)
+    assert path.read_text() == text
+
+
+def test_a_missing_readme_is_named(tmp_path: Path, digest: Digest) -> None:
+    with pytest.raises(UserError, match=r"absent\.md cannot be read"):
+        check_readme(tmp_path / "absent.md", digest)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from resnet_spiking.report import main
+
+
+def run(*arguments: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return int(stopped.value.code or 0), out, err
+
+
+def test_a_report_beside_the_results(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(published.parent, capsys=capsys)
+    assert code == 0
+    report = published.parent / "report"
+    assert str(report / "report.html") in out
+    assert f"python -m resnet_spiking.report {published.parent}" in (report / "report.html").read_text()
+    assert (report / "tables" / "accuracy.csv").exists()
+    assert (report / "figures" / "robustness.svg").exists()
+
+
+def test_only_a_part(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, _ = run(published, "--only", "dataset=fashion-mnist", "--output-dir", tmp_path / "part", capsys=capsys)
+    assert code == 0
+    assert "cifar10" not in (tmp_path / "part" / "tables" / "accuracy.csv").read_text()
+
+
+def test_one_table_on_standard_output(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(published, "--table", "accuracy dataset=fashion-mnist columns=variant,n", capsys=capsys)
+    assert code == 0
+    assert "| Default | 3 |" in out
+
+
+def test_update_then_check_then_a_changed_digit(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = published.parent / "README.md"
+    readme.write_text("<!-- report: accuracy dataset=fashion-mnist columns=variant,n -->\n<!-- /report -->\n")
+    assert run("--update", readme, capsys=capsys)[0] == 0
+    code, out, _ = run("--check", readme, published, capsys=capsys)
+    assert (code, "1 blocks agree" in out) == (0, True)
+    readme.write_text(readme.read_text().replace("| Default | 3 |", "| Default | 4 |"))
+    code, out, err = run("--check", readme, capsys=capsys)
+    assert code == 1
+    assert f"{readme}:6: " in out
+    assert "row Default, n: written 4, the results give 3" in out
+    assert "--update" in err
+
+
+BAD = {
+    "nothing": ([], "name a study folder"),
+    "absent": (["absent"], "absent is not a folder"),
+    "empty": (["."], "manifest.json is missing"),
+    "both": (["RESULTS", "--table", "accuracy", "--check", "README.md"], "give one of them"),
+    "part": (["RESULTS", "--table", "accuracy", "--parquet"], "belong to a whole report"),
+    "request": (["RESULTS", "--table", "acuracy"], "did you mean 'accuracy'"),
+    "setting": (["RESULTS", "--only", "datset=x"], "did you mean 'dataset'"),
+    "readme": (["RESULTS", "--check", "absent.md"], "absent.md cannot be read"),
+    "output": (["RESULTS", "--output-dir", "/proc/forbidden"], "cannot write"),
+    "option": (["RESULTS", "--parket"], "--parquet"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(
+    published: Path, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, expected = BAD[case]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    code, _, err = run(*(str(published) if a == "RESULTS" else a for a in arguments), capsys=capsys)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert err.startswith("error: ")
+    assert expected in err
+    assert not list(empty.iterdir())
+
+
+def test_parquet_without_pyarrow_says_what_to_install(
+    published: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    code, _, err = run(published, "--parquet", capsys=capsys)
+    assert (code, "resnet_spiking[parquet]" in err) == (2, True)
+
+
+def test_neither_help_nor_report_imports_torch(published: Path) -> None:
+    cases: list[tuple[list[str], set[str]]] = [
+        (["--help"], {"torch", "numpy", "scipy", "PIL"}),
+        ([str(published)], {"torch"}),
+    ]
+    for arguments, heavy in cases:
+        script = (
+            "import runpy, sys\n"
+            f"sys.argv = ['x', *{arguments!r}]\n"
+            "try:\n"
+            "    runpy.run_module('resnet_spiking.report', run_name='__main__')\n"
+            "except SystemExit as done:\n"
+            "    assert not done.code, done.code\n"
+            f"heavy = {heavy} & set(sys.modules)\n"
+            "assert not heavy, heavy\n"
+        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
