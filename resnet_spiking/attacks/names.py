@@ -33,6 +33,7 @@ class AttackEntry:
 
 
 _OWN = "resnet_spiking.attacks."
+_TA = _OWN + "classic."
 _BOTH = ("linf", "l2")
 
 ATTACKS: dict[str, AttackEntry] = {
@@ -53,6 +54,14 @@ ATTACKS: dict[str, AttackEntry] = {
         AttackEntry("fmn", _OWN + "fmn:fmn", _BOTH, "minimum-norm", "fast minimum norm"),
         AttackEntry("ddn", _OWN + "ddn:ddn", ("l2",), "minimum-norm", "decoupled direction and norm"),
         AttackEntry("deepfool", _OWN + "deepfool:deepfool", _BOTH, "minimum-norm", "steps to the nearest border"),
+        AttackEntry("ta-fgsm", _TA + "attacks:fgsm", ("linf",), "white-box", "torchattacks' FGSM"),
+        AttackEntry("ta-pgd", _TA + "attacks:pgd", _BOTH, "white-box", "torchattacks' PGD"),
+        AttackEntry("ta-eotpgd", _TA + "attacks:eotpgd", ("linf",), "white-box", "torchattacks' EOT-PGD"),
+        AttackEntry("ta-apgd", _TA + "attacks:apgd", _BOTH, "white-box", "torchattacks' APGD, 100 iterations"),
+        AttackEntry("ta-square", _TA + "attacks:square", _BOTH, "black-box", "torchattacks' Square, 5,000 queries"),
+        AttackEntry("ta-autoattack", _TA + "autoattack:autoattack", _BOTH, "white-box", "official AutoAttack"),
+        AttackEntry("ta-deepfool", _TA + "minimum:deepfool", ("l2",), "minimum-norm", "torchattacks' DeepFool"),
+        AttackEntry("ta-cw", _TA + "minimum:cw", ("l2",), "minimum-norm", "torchattacks' Carlini-Wagner"),
     )
 }
 
