@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from itertools import groupby
+from pathlib import Path
 
 import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("attacks", "what bench/test_attacks.py attacks")
+    group.addoption("--run", type=Path, action="append", default=[], help="A trained run; give it again for another.")
+    group.addoption("--data-dir", type=Path, help="Where the data is, when it has moved since training.")
+    group.addoption("--weights", help="The backbone's weights, when they have moved since training.")
+    group.addoption("--images", type=int, default=64, help="How many test images are attacked.")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -1,0 +1,49 @@
+"""The trained heads that bench/test_attacks.py attacks: given runs, or two trained on the spot on the digits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from resnet_spiking.config import RunConfig
+from resnet_spiking.network.classifier import Classifier
+from resnet_spiking.training.run import load_data, read_json, train_run
+from resnet_spiking.training.verify import load_network
+
+# What is trained when no run is given: a deterministic head and one that draws its spikes.
+STAND_INS = {"snntorch-lif": False, "paralif-sb": True}
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A trained model with test images that it classifies, ``[N, C, H, W]`` in [0, 1]."""
+
+    name: str
+    model: nn.Module
+    images: Tensor
+    labels: Tensor
+
+
+def find_victim(
+    runs: list[Path], *, stochastic: bool, count: int, data_dir: Path | None, weights: str | None, scratch: Path
+) -> Victim:
+    """Return the first of ``runs`` with a head that is stochastic, or not; without any, train one on the digits."""
+    if not runs:
+        neuron = next(name for name, draws in STAND_INS.items() if draws == stochastic)
+        config = RunConfig(neuron=neuron, train="head", default_epochs=3, spiking_epochs=3)
+        train_run(config, scratch / neuron)
+        runs = [scratch / neuron]
+    for run in runs:
+        backbone, decoder, config = load_network(run, weights=weights)
+        if bool(decoder.head.stochastic) != stochastic:
+            continue
+        inputs = read_json(run / "config.json")["inputs"]
+        data = load_data(config, data_dir or (Path(inputs["data_dir"]) if inputs["data_dir"] else None))
+        test = data.test.subset(count)
+        model = Classifier(backbone, decoder).eval()
+        return Victim(run.name, model, test.pixels(torch.arange(len(test))), test.labels)
+    kind = "stochastic" if stochastic else "deterministic"
+    raise LookupError(f"no run among {', '.join(map(str, runs))} has a {kind} head; name one more with --run")

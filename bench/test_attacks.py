@@ -1,0 +1,227 @@
+"""Our attacks against torchattacks: an eps-sweep, EOT, and what every attack costs; ratios from one run.
+
+pytest bench/test_attacks.py                                    # heads trained here on the digits, 64 images
+pytest bench/test_attacks.py --run RUN --run STOCHASTIC_RUN --data-dir DIR --weights FILE --images 500
+pytest bench/test_attacks.py -k sweep                           # one part: sweep, eot or cost
+
+Runs are folders of resnet_spiking.train; the first with a deterministic head is swept, the first
+with a stochastic one meets EOT. Both sides attack the surrogate that the head was trained with, in batches
+of 128, and are judged by the same rule on the images that they return. torchattacks gets the model
+as it is after loading, ready to train. Each timing is one round: half a minute to hours.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parent))
+from attacks_models import Victim, find_victim
+
+from resnet_spiking.attacks.apgd import apgd
+from resnet_spiking.attacks.losses import cross_entropy
+from resnet_spiking.attacks.names import ATTACKS
+from resnet_spiking.attacks.pgd import pgd
+from resnet_spiking.attacks.target import Meter, Target, attackable, make_target
+from resnet_spiking.attacks.threat import Threat
+from resnet_spiking.training.randomness import generator_for
+
+BATCH = 128
+LEVELS = (0.25, 0.5, 1, 2, 4, 8)
+DRAWS = 20
+PGD_STEPS = 10
+# At this radius a tenth of the images or more still stands, so that attacks have work to do.
+COST_EPS = 0.5 / 255
+# Attacks that go through images one at a time, class by class, or query by query.
+SLOW = {"ta-deepfool": 16, "ta-cw": 4, "ta-autoattack": 16, "ta-square": 16, "square": 16}
+
+
+@pytest.fixture(autouse=True)
+def _two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def deterministic(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Victim:
+    return _victim(request.config, tmp_path_factory, stochastic=False)
+
+
+@pytest.fixture(scope="module")
+def stochastic(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Victim:
+    return _victim(request.config, tmp_path_factory, stochastic=True)
+
+
+def _victim(config: pytest.Config, scratch: pytest.TempPathFactory, *, stochastic: bool) -> Victim:
+    try:
+        return find_victim(
+            config.getoption("--run"),
+            stochastic=stochastic,
+            count=config.getoption("--images"),
+            data_dir=config.getoption("--data-dir"),
+            weights=config.getoption("--weights"),
+            scratch=scratch.mktemp("runs"),
+        )
+    except LookupError as error:
+        pytest.fail(str(error))
+
+
+def batches(count: int) -> Iterator[slice]:
+    return (slice(start, start + BATCH) for start in range(0, count, BATCH))
+
+
+def standing(target: Target, images: Tensor, labels: Tensor) -> Tensor:
+    """Return which images are classified right, by draws that no attack has seen."""
+    generator = generator_for(0, "judge")
+    return torch.cat([target.correct(images[part], labels[part], generator) for part in batches(len(labels))])
+
+
+def sweep_survivors(model: nn.Module, images: Tensor, labels: Tensor) -> list[Tensor]:
+    """APGD-100 at each eps on what still stands, stopping per image; an image broken once is broken from there on."""
+    found, adversarial = [], images.clone()
+    with attackable(model):
+        target = make_target(model, images)
+        left = standing(target, images, labels).nonzero().squeeze(1)
+        for level in LEVELS:
+            for rows in left.split(BATCH):
+                generator = generator_for(0, "apgd", str(level), int(rows[0]))
+                threat = Threat("linf", level / 255)
+                outcome = apgd(target, images[rows], labels[rows], threat, generator=generator)
+                adversarial[rows[outcome.success]] = outcome.images[outcome.success]
+            if len(left):
+                left = left[standing(target, adversarial[left], labels[left])]
+            found.append(adversarial.clone())
+    return found
+
+
+def sweep_everything(model: nn.Module, images: Tensor, labels: Tensor) -> list[Tensor]:
+    """torchattacks' APGD, 100 iterations, at each eps on every image."""
+    import torchattacks
+
+    found = []
+    for level in LEVELS:
+        attack = torchattacks.APGD(model, eps=level / 255, steps=100)
+        found.append(torch.cat([attack(images[part], labels[part]).detach() for part in batches(len(labels))]))
+    return found
+
+
+@pytest.fixture(scope="module")
+def robust() -> dict[str, list[float]]:
+    """Robust accuracy at each eps by contender, as they come."""
+    return {}
+
+
+@pytest.mark.parametrize("contender", ["ours", "torchattacks"])
+def test_sweep(
+    benchmark: BenchmarkFixture, deterministic: Victim, robust: dict[str, list[float]], contender: str
+) -> None:
+    model, images, labels = deterministic.model, deterministic.images, deterministic.labels
+    benchmark.group = f"APGD-100 at {len(LEVELS)} eps, {deterministic.name}, {len(labels)} images"
+    run = sweep_survivors if contender == "ours" else sweep_everything
+    found = benchmark.pedantic(run, (model, images, labels), rounds=1, iterations=1)
+    with attackable(model):
+        target = make_target(model, images)
+        for level, adversarial in zip(LEVELS, found, strict=True):
+            assert float((adversarial - images).abs().max()) <= level / 255 + 1e-6
+        robust[contender] = [float(standing(target, each, labels).float().mean()) for each in found]
+    benchmark.extra_info |= {f"{level:g}/255": value for level, value in zip(LEVELS, robust[contender], strict=True)}
+    if len(robust) == 2:
+        one_image = 1 / len(labels)
+        for ours, theirs in zip(robust["ours"], robust["torchattacks"], strict=True):
+            # Their random starts differ: a single image may fall to one of them alone.
+            assert ours <= theirs + one_image + 1e-9
+        assert sum(robust["ours"]) <= sum(robust["torchattacks"]) + one_image + 1e-9
+
+
+def our_eot(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
+    with attackable(model):
+        target = make_target(model, images[:8], draws=DRAWS)
+        return torch.cat(
+            [
+                pgd(
+                    target,
+                    images[part],
+                    labels[part],
+                    Threat("linf", eps),
+                    generator=generator_for(0, "pgd", part.start),
+                    steps=PGD_STEPS,
+                ).images
+                for part in batches(len(labels))
+            ]
+        )
+
+
+def their_eot(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
+    import torchattacks
+
+    alpha = 2.5 * eps / PGD_STEPS
+    attack = torchattacks.EOTPGD(model, eps=eps, alpha=alpha, steps=PGD_STEPS, eot_iter=DRAWS)
+    return torch.cat([attack(images[part], labels[part]) for part in batches(len(labels))])
+
+
+@pytest.mark.parametrize("contender", ["ours", "torchattacks"])
+def test_eot_attack(benchmark: BenchmarkFixture, stochastic: Victim, contender: str) -> None:
+    model, images, labels = stochastic.model, stochastic.images, stochastic.labels
+    benchmark.group = f"PGD-{PGD_STEPS} at 0.5/255 over {DRAWS} draws, {stochastic.name}, {len(labels)} images"
+    run = our_eot if contender == "ours" else their_eot
+    found = benchmark.pedantic(run, (model, images, labels, 0.5 / 255), rounds=1, iterations=1)
+    with attackable(model):
+        still = standing(make_target(model, images[:8], draws=DRAWS, votes=41), found, labels)
+    benchmark.extra_info["robust"] = float(still.float().mean())
+
+
+@pytest.mark.parametrize("contender", ["ours", "torchattacks"])
+def test_eot_gradient(benchmark: BenchmarkFixture, stochastic: Victim, contender: str) -> None:
+    """One mean gradient of a batch, which neither early stop nor survivors can shorten."""
+    model, images, labels = stochastic.model, stochastic.images[:BATCH], stochastic.labels[:BATCH]
+    benchmark.group = f"gradient over {DRAWS} draws, {stochastic.name}, {len(labels)} images"
+    if contender == "torchattacks":
+        import torchattacks
+
+        attack = torchattacks.EOTPGD(model, eps=1e-3, alpha=1e-4, steps=1, eot_iter=DRAWS)
+        benchmark.pedantic(attack, (images, labels), rounds=3, warmup_rounds=1)
+        return
+    with attackable(model):
+        target = make_target(model, images[:8], draws=DRAWS)
+        benchmark.pedantic(target.step, (images, labels, cross_entropy, generator_for(0, "eot")), rounds=3)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_cost(benchmark: BenchmarkFixture, deterministic: Victim, name: str) -> None:
+    """Forward and backward passes an image, as the target's meter counts them, and the share that falls."""
+    entry = ATTACKS[name]
+    norm = entry.norms[0]
+    count = SLOW.get(name, BATCH)
+    images, labels = deterministic.images[:count], deterministic.labels[:count]
+    benchmark.group = f"cost an image at 0.5/255, {deterministic.name}"
+    with attackable(deterministic.model):
+        target = make_target(deterministic.model, images)
+        benchmark.pedantic(_run(name, target, images, labels, norm), rounds=1, iterations=1)
+    meter: Meter = target.meter
+    benchmark.extra_info |= {
+        "images": len(labels),
+        "forwards": meter.forwards / len(labels),
+        "backwards": meter.backwards / len(labels),
+    }
+
+
+def _run(name: str, target: Target, images: Tensor, labels: Tensor, norm: str) -> Callable[[], object]:
+    entry = ATTACKS[name]
+    function = entry.load()
+    generator = generator_for(0, name)
+    options = dict(entry.preset)
+    if "source" in inspect.signature(function).parameters:
+        # From itself: what a transfer costs does not depend on where it comes from.
+        options["source"] = target
+    aim = norm if entry.kind == "minimum-norm" else Threat("l2" if norm == "l2" else "linf", COST_EPS)
+    target.meter.forwards = target.meter.backwards = 0
+    return lambda: function(target, images, labels, aim, generator=generator, **options)
