@@ -115,8 +115,9 @@ class Target:
         """Return the margin ``[B]`` of each image, not negative exactly when it counts as misclassified.
 
         For a stochastic model: the mean margin over ``draws`` draws. It is not negative when the label has lost on
-        these draws under the rule, and on ``votes`` independent ones by a standard error of them
-        (``0.5 / sqrt(votes)`` of the draws): an attack that looks a hundred times would else stop at a lucky draw.
+        these draws under the rule, and on ``votes`` independent ones by two standard errors of them
+        (``1 / sqrt(votes)`` of the draws, at most all): an attack that looks a hundred times would else stop at a
+        lucky draw. An image that loses by less goes on being attacked, and ``correct`` decides about it.
         """
         return self._judged(self.logits(images, generator), images, labels, generator)
 
@@ -206,7 +207,7 @@ class Target:
         rows = lost.nonzero().squeeze(1)
         if len(rows):
             votes = self.logits(images[rows], _independent(generator), self.votes)
-            lost[rows] = self._deficit(votes, labels[rows]) >= 0.5 / len(votes) ** 0.5
+            lost[rows] = self._deficit(votes, labels[rows]) >= min(1 / len(votes) ** 0.5, 0.5)
         # Both keep the order of the mean margins, so that an attack still sees what improves.
         narrow = NARROW / (1 + mean.abs().clamp_max(1 / NARROW))
         held = torch.where(mean >= 0, -narrow, mean)

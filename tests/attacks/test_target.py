@@ -142,9 +142,8 @@ def test_ties_of_a_deterministic_model_count_as_wrong() -> None:
 def test_margins_have_the_sign_of_the_verdict(generator: torch.Generator) -> None:
     images = torch.rand(60, 1, 2, 2)
     labels = torch.zeros(60, dtype=torch.long)
-    # Right in 45 % of the draws: no draw of five tells that from half, two of forty must agree.
-    likely = target_of(Votes([0.9, 0.1]), images, draws=15, votes=15).margins(images, labels, generator)
-    beaten = target_of(Votes([0.1, 0.9]), images, draws=15, votes=15).margins(images, labels, generator)
+    likely = target_of(Votes([0.9, 0.1]), images, draws=15, votes=60).margins(images, labels, generator)
+    beaten = target_of(Votes([0.1, 0.9]), images, draws=15, votes=60).margins(images, labels, generator)
     assert (likely < 0).all()
     assert (beaten >= 0).all()
 
