@@ -17,6 +17,8 @@ GAINS = tuple(2.0**exponent for exponent in range(-6, 7))
 SHIFTS = (0.0, -0.5, -1.0, -1.5)
 """What is tried for a shift beyond the one that matches the means, in units of sigma."""
 
+LEAST_RATE, MOST_RATE = 0.02, 0.9
+
 
 @torch.no_grad()
 def calibrate(stage: SpikingStage, reference: nn.Sequential, maps: Tensor, generator: torch.Generator) -> None:
@@ -30,9 +32,9 @@ def calibrate(stage: SpikingStage, reference: nn.Sequential, maps: Tensor, gener
       one whose input is still the reference's keeps the reference's;
     - ``shift = mean(z*) - mean(z) + delta sigma`` and ``gain = g / sigma``, sigma the root mean square of ``z`` at
       ``delta = 0``. Of ``GAINS`` (2^-6 … 2^6) and ``SHIFTS`` (0 … -1.5) it is the pair whose rates correlate most
-      with ``a``, found by turns (gain, shift, gain): rates of a silent or saturated layer carry nothing and
-      correlate least, and a neuron without threshold, which would fire half of the time where a ReLU
-      is zero, finds one in the shift;
+      with ``a``, found by turns (gain, shift, gain), among those with a mean rate of 2 % to 90 % where there
+      are any. A neuron without threshold, which would fire half of the time where a ReLU is zero, finds
+      one in the shift;
     - where the spikes are read as values (an identity shortcut, the pooling), their weight is the slope
       of the least-squares line, ``cov(r, a) / var(r)``.
 
@@ -70,7 +72,9 @@ def choose(layer: SpikingLayer, z: Tensor, target: Tensor, steps: int, generator
     def fit(gain: float, shift: float) -> float:
         layer.gain.fill_(gain / sigma)
         layer.shift.fill_(matched + shift * sigma)
-        return correlation(layer(z, steps, generator).mean(0), activation)
+        rates = layer(z, steps, generator).mean(0)
+        usable = LEAST_RATE <= float(rates.mean()) <= MOST_RATE
+        return correlation(rates, activation) - (0 if usable else 2)  # a usable one is better than any other
 
     gain = max(GAINS, key=lambda gain: fit(gain, SHIFTS[0]))
     shift = max(SHIFTS, key=lambda shift: fit(gain, shift))
