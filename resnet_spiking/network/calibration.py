@@ -12,7 +12,12 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from resnet_spiking.network.spiking_stage import SpikingBlock, SpikingLayer, SpikingStage
 
 GAINS = tuple(2.0**exponent for exponent in range(-6, 7))
-"""What is tried, in units of the inverse root mean square of a layer's shifted pre-activation."""
+"""What is tried for a gain, in units of 1 / sigma, the root mean square of a layer's pre-activation."""
+
+SHIFTS = (0.0, -0.5, -1.0, -1.5)
+"""What is tried for a shift beyond the one that matches the means, in units of sigma."""
+
+LEAST_RATE, MOST_RATE = 0.02, 0.9
 
 
 @torch.no_grad()
@@ -25,9 +30,11 @@ def calibrate(stage: SpikingStage, reference: nn.Sequential, maps: Tensor, gener
 
     - a BatchNorm that sees spikes takes its running statistics from them (time, batch, positions);
       one whose input is still the reference's keeps the reference's;
-    - ``shift = mean(z*) - mean(z)``;
-    - ``gain`` is the one of ``GAINS`` (2^-6 … 2^6, over the root mean square of ``z + shift``) whose rates
-      correlate most with ``a``: rates of a silent or saturated layer carry nothing and correlate least;
+    - ``shift = mean(z*) - mean(z) + delta sigma`` and ``gain = g / sigma``, sigma the root mean square of ``z`` at
+      ``delta = 0``. Of ``GAINS`` (2^-6 … 2^6) and ``SHIFTS`` (0 … -1.5) it is the pair whose rates correlate most
+      with ``a``, found by turns (gain, shift, gain), among those with a mean rate of 2 % to 90 % where there
+      are any. A neuron without threshold, which would fire half of the time where a ReLU is zero, finds
+      one in the shift;
     - where the spikes are read as values (an identity shortcut, the pooling), their weight is the slope
       of the least-squares line, ``cov(r, a) / var(r)``.
 
@@ -47,16 +54,32 @@ def calibrate(stage: SpikingStage, reference: nn.Sequential, maps: Tensor, gener
         for index, target in enumerate(preactivations(cast("BasicBlock | Bottleneck", original), activation)):
             activation = target.relu()
             z = _estimating(block, index, signals)
-            layer = block.layers[index]
-            layer.shift.copy_(target.mean() - z.mean())
-            unit = 1 / float((z.double() + layer.shift).square().mean().sqrt().clamp_min(1e-12))
-            fits = [_fit(layer, unit * gain, z, activation, steps, generator) for gain in GAINS]
-            layer.gain.fill_(unit * GAINS[fits.index(max(fits))])
-            signals.append(layer(z, steps, generator))
+            choose(block.layers[index], z, target, steps, generator)
+            signals.append(block.layers[index](z, steps, generator))
         signal = signals[-1]
         weight = slope(signal.mean(0), activation)
     stage.scale.fill_(weight)
     stage.train(was_training)
+
+
+@torch.no_grad()
+def choose(layer: SpikingLayer, z: Tensor, target: Tensor, steps: int, generator: torch.Generator) -> None:
+    """Set gain and shift of a layer with the pre-activation ``z`` to stand for the ReLU of ``target [B, C, h, w]``."""
+    activation = target.relu()
+    matched = float(target.mean() - z.mean())
+    sigma = float((z.double() + matched).square().mean().sqrt().clamp_min(1e-12))
+
+    def fit(gain: float, shift: float) -> float:
+        layer.gain.fill_(gain / sigma)
+        layer.shift.fill_(matched + shift * sigma)
+        rates = layer(z, steps, generator).mean(0)
+        usable = LEAST_RATE <= float(rates.mean()) <= MOST_RATE
+        return correlation(rates, activation) - (0 if usable else 2)  # a usable one is better than any other
+
+    gain = max(GAINS, key=lambda gain: fit(gain, SHIFTS[0]))
+    shift = max(SHIFTS, key=lambda shift: fit(gain, shift))
+    gain = max(GAINS, key=lambda gain: fit(gain, shift))
+    fit(gain, shift)
 
 
 def preactivations(block: BasicBlock | Bottleneck, maps: Tensor) -> list[Tensor]:
@@ -82,13 +105,6 @@ def slope(rates: Tensor, activation: Tensor) -> float:
     r = rates.double() - rates.double().mean()
     power = float(r.square().sum())
     return float((r * activation.double()).sum()) / power if power > 0 else 1.0
-
-
-def _fit(
-    layer: SpikingLayer, gain: float, z: Tensor, activation: Tensor, steps: int, generator: torch.Generator
-) -> float:
-    layer.gain.fill_(gain)
-    return correlation(layer(z, steps, generator).mean(0), activation)
 
 
 def _estimating(block: SpikingBlock, index: int, signals: list[Tensor]) -> Tensor:

@@ -98,6 +98,21 @@ def test_calibration_finds_rates_whatever_the_scale_of_the_stage(neuron: str, mo
     assert correlation(rates, activation) > 0.6
 
 
+@pytest.mark.parametrize("neuron", ["paralif-sb", "paralif-gs"])
+def test_a_neuron_without_threshold_finds_one_in_the_shift(neuron: str) -> None:
+    reference = make_stage()
+    stage = make(neuron, reference)
+    with torch.no_grad():
+        activation = preactivations(reference[0], maps())[0].relu()  # type: ignore[arg-type]
+        before = stage.trace(maps(), draw())[1][0].mean(0)
+        calibrate(stage, reference, maps(), draw())
+        after = stage.trace(maps(), draw())[1][0].mean(0)
+    assert correlation(after, activation) > correlation(before, activation) + 0.05
+    silent, active = after[activation == 0].mean(), after[activation > 0].mean()
+    assert silent < 0.5 * active
+    assert silent < 0.5 * before[activation == 0].mean()
+
+
 def test_spikes_equal_a_simulation_step_by_step() -> None:
     """Convolutions one step at a time, BatchNorm and LIF by their equations, in float64."""
     reference = make_stage()
