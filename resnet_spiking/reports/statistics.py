@@ -13,8 +13,8 @@ CONFIDENCE = 0.95
 
 SPREAD = "± is the sample standard deviation over seeds (n − 1 in the denominator); one seed has none."
 INTERVAL = (
-    "95 % interval: Student's t for the mean over seeds; with one seed, Wilson's interval of its accuracy "
-    "over the test images."
+    "95 % interval: Student's t for the mean over seeds, cut to 0–100 %; with one seed, Wilson's interval of its "
+    "accuracy over the test images."
 )
 PAIRED = (
     "p: exact two-sided McNemar test against Default on the same test images, same seed. An image counts once, for "
@@ -36,8 +36,8 @@ class Spread:
 def spread(accuracies: list[float], images: int) -> Spread:
     """Summarise accuracies in [0, 1], one a seed, each measured on ``images`` test images.
 
-    Two seeds or more: mean ± t_{0.975, n-1} s / √n with s² = Σ(a - mean)² / (n - 1). One seed: Wilson's score
-    interval (JASA 22, 1927) of round(a · images) successes in ``images`` trials.
+    Two seeds or more: mean ± t_{0.975, n-1} s / √n with s² = Σ(a - mean)² / (n - 1), cut to [0, 1]. One seed: Wilson's
+    score interval (JASA 22, 1927) of round(a · images) successes in ``images`` trials.
 
     Raises:
         ValueError: no accuracy, or fewer than one image.
@@ -50,7 +50,7 @@ def spread(accuracies: list[float], images: int) -> Spread:
         return Spread(1, mean, None, *wilson(round(mean * images), images))
     std = float(np.std(accuracies, ddof=1))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / n**0.5
-    return Spread(n, mean, std, mean - half, mean + half)
+    return Spread(n, mean, std, max(0.0, mean - half), min(1.0, mean + half))
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
