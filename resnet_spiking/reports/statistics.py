@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from resnet_spiking.attacks.statistics import mcnemar, wilson
+
 CONFIDENCE = 0.95
 
 SPREAD = "± is the sample standard deviation over seeds (n − 1 in the denominator); one seed has none."
@@ -53,12 +55,6 @@ def spread(accuracies: list[float], images: int) -> Spread:
     return Spread(n, mean, std, max(0.0, mean - half), min(1.0, mean + half))
 
 
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """Return Wilson's 95 % score interval of a share."""
-    found = stats.binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
-    return float(found.low), float(found.high)
-
-
 @dataclass(frozen=True)
 class Paired:
     """Images on which the first did better than the second, and worse; exact two-sided p of no difference."""
@@ -87,5 +83,4 @@ def paired(first: list[NDArray[Any]], second: list[NDArray[Any]]) -> Paired:
         raise ValueError("both sides need the same seeds and the same images")
     gain = np.sum(np.stack(first).astype(np.int64) - np.stack(second).astype(np.int64), axis=0)
     better, worse = int((gain > 0).sum()), int((gain < 0).sum())
-    p = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
-    return Paired(better, worse, p)
+    return Paired(better, worse, mcnemar(better, worse))
