@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from resnet_spiking.attacks.statistics import mcnemar, wilson
+
 CONFIDENCE = 0.95
 
 SPREAD = "± is the sample standard deviation over seeds (n − 1 in the denominator); one seed has none."
 INTERVAL = (
-    "95 % interval: Student's t for the mean over seeds; with one seed, Wilson's interval of its accuracy "
-    "over the test images."
+    "95 % interval: Student's t for the mean over seeds, cut to 0–100 %; with one seed, Wilson's interval of its "
+    "accuracy over the test images."
 )
 PAIRED = (
     "p: exact two-sided McNemar test against Default on the same test images, same seed. An image counts once, for "
@@ -36,8 +38,8 @@ class Spread:
 def spread(accuracies: list[float], images: int) -> Spread:
     """Summarise accuracies in [0, 1], one a seed, each measured on ``images`` test images.
 
-    Two seeds or more: mean ± t_{0.975, n-1} s / √n with s² = Σ(a - mean)² / (n - 1). One seed: Wilson's score
-    interval (JASA 22, 1927) of round(a · images) successes in ``images`` trials.
+    Two seeds or more: mean ± t_{0.975, n-1} s / √n with s² = Σ(a - mean)² / (n - 1), cut to [0, 1]. One seed: Wilson's
+    score interval (JASA 22, 1927) of round(a · images) successes in ``images`` trials.
 
     Raises:
         ValueError: no accuracy, or fewer than one image.
@@ -50,13 +52,7 @@ def spread(accuracies: list[float], images: int) -> Spread:
         return Spread(1, mean, None, *wilson(round(mean * images), images))
     std = float(np.std(accuracies, ddof=1))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / n**0.5
-    return Spread(n, mean, std, mean - half, mean + half)
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """Return Wilson's 95 % score interval of a share."""
-    found = stats.binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
-    return float(found.low), float(found.high)
+    return Spread(n, mean, std, max(0.0, mean - half), min(1.0, mean + half))
 
 
 @dataclass(frozen=True)
@@ -87,5 +83,4 @@ def paired(first: list[NDArray[Any]], second: list[NDArray[Any]]) -> Paired:
         raise ValueError("both sides need the same seeds and the same images")
     gain = np.sum(np.stack(first).astype(np.int64) - np.stack(second).astype(np.int64), axis=0)
     better, worse = int((gain > 0).sum()), int((gain < 0).sum())
-    p = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
-    return Paired(better, worse, p)
+    return Paired(better, worse, mcnemar(better, worse))

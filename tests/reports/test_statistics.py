@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnet_spiking.reports.statistics import paired, spread, wilson
+from resnet_spiking.reports.statistics import paired, spread
 
 
 def test_two_seeds_by_hand() -> None:
@@ -17,7 +17,8 @@ def test_two_seeds_by_hand() -> None:
     found = spread([0.90, 0.92], 100)
     assert (found.n, found.mean) == (2, pytest.approx(0.91))
     assert found.std == pytest.approx(0.02 / math.sqrt(2))
-    assert found.high - found.mean == pytest.approx(12.7062 * 0.01, rel=1e-5)
+    assert found.mean - found.low == pytest.approx(12.7062 * 0.01, rel=1e-5)
+    assert found.high == 1  # 0.91 + 0.127 is no accuracy
 
 
 def test_one_seed_has_wilsons_interval_and_no_spread() -> None:
@@ -28,7 +29,6 @@ def test_one_seed_has_wilsons_interval_and_no_spread() -> None:
     found = spread([0.81], 100)
     assert found.std is None
     assert (found.low, found.high) == (pytest.approx(centre - half, rel=1e-6), pytest.approx(centre + half, rel=1e-6))
-    assert wilson(0, 10)[0] == 0
 
 
 @settings(deadline=None, max_examples=30)
@@ -38,10 +38,8 @@ def test_spread_agrees_with_the_standard_library_and_scipy(values: list[float]) 
     assert found.std == pytest.approx(statistics.stdev(values), abs=1e-12)
     if statistics.stdev(values) > 1e-9:
         interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-        assert (found.low, found.high) == (
-            pytest.approx(interval.low, abs=1e-9),
-            pytest.approx(interval.high, abs=1e-9),
-        )
+        assert found.low == pytest.approx(max(0, interval.low), abs=1e-9)
+        assert found.high == pytest.approx(min(1, interval.high), abs=1e-9)
 
 
 def test_mcnemar_of_one_seed_by_hand() -> None:
