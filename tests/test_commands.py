@@ -118,7 +118,8 @@ def test_the_encoder_command_checks_before_it_trains(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["resnet_spiking", "resnet_spiking.encoder", "resnet_spiking.train", "resnet_spiking.evaluate"]
+    "module",
+    ["resnet_spiking", *(f"resnet_spiking.{name}" for name in ("encoder", "train", "evaluate", "attack"))],
 )
 def test_help_imports_nothing_heavy(tmp_path: Path, module: str) -> None:
     script = (

@@ -156,10 +156,15 @@ def find_bundle(name: str) -> Bundle:
 
 
 def single(attack: str, mode: str | None = None) -> Bundle:
-    """Return a bundle of one attack with its own defaults, for ``--attack``: no claim of robustness either."""
+    """Return a bundle of one attack with its own defaults, for ``--attack``: no claim of robustness either.
+
+    Raises ``UserError``, naming the nearest, for an unknown attack or gradient mode.
+    """
+    from resnet_spiking.attacks.gradients.names import make_mode
     from resnet_spiking.attacks.names import find_attack
 
     entry = find_attack(attack)
+    make_mode(mode or "own")
     minimum = entry.kind == "minimum-norm"
     stage = Stage(attack, mode or ("assg" if attack == "sapgd" else "own"))
     stage = Stage(attack, stage.mode, source="default") if attack == "transfer" else stage

@@ -23,7 +23,7 @@ ROUNDING = 1e-6
 # A stochastic model's verdict is itself random near the border: this many independent ones must agree, or an image
 # tried by ten attacks would fall to the luckiest of ten draws.
 VERDICTS = 3
-SPENT = ("seconds", "forwards", "backwards", "head_forwards", "silent", "not_finite", "outside")
+SPENT = ("seconds", "forwards", "backwards", "head_forwards", "broken_gradients", "silent", "not_finite", "outside")
 
 
 def attack_chunk(
@@ -47,6 +47,7 @@ def attack_chunk(
     ``broken_margins``; ``margins [B]`` that the attack reached; and ``spent``, in the order of ``SPENT``.
     ``silent``: an iterate counted as a success during the attack, but the independent draws say otherwise;
     ``not_finite``: images, or their logits; ``outside``: images outside ball or box. None of them is broken.
+    ``broken_gradients`` were not finite, which is what NaN logits give on the way.
     """
     target = target.using(make_mode(stage.mode))
     began, before = time.perf_counter(), _metered(target, *sources)
@@ -114,11 +115,12 @@ def _best_of(outcomes: list[Outcome]) -> Outcome:
     return Outcome(pick("images"), pick("success"), pick("margin"), pick("steps"))
 
 
-def _metered(*targets: Target) -> tuple[int, int, int]:
-    """Return forwards, backwards and forwards of the head alone, over all targets."""
+def _metered(*targets: Target) -> tuple[int, int, int, int]:
+    """Return forwards, backwards, forwards of the head alone and broken gradients, over all targets."""
     meters = [target.meter for target in targets]
     return (
         sum(meter.forwards for meter in meters),
         sum(meter.backwards for meter in meters),
         sum(meter.head_forwards for meter in meters),
+        sum(meter.broken_gradients for meter in meters),
     )

@@ -18,7 +18,7 @@ from resnet_spiking.attacks.figures import figures_of, paired, trap
 from resnet_spiking.attacks.journal import Journal
 from resnet_spiking.attacks.settings import Settings
 from resnet_spiking.attacks.subjects import Sample, Subject
-from resnet_spiking.attacks.sweep import Sweep, Watch, sweep
+from resnet_spiking.attacks.sweep import Sweep, Watch, plan_for, sweep
 from resnet_spiking.attacks.target import Target, attackable, make_target
 from resnet_spiking.attacks.trust.hygiene import hashes
 from resnet_spiking.attacks.trust.probe import Probe
@@ -61,14 +61,17 @@ def evaluate(
     ``Interrupted`` when asked to stop, with everything that is finished kept.
     """
     to = attacker or Attacker()
-    finished = _prepare(subjects, sample, settings, output, resume=resume, overwrite=overwrite)
+    _check_subjects(subjects)
+    identity = _identity(subjects, sample, settings)
+    finished = _finished(output, identity, resume=resume, overwrite=overwrite)
     if finished is not None:
         return finished
-    journal = Journal(output / "state")
     began = time.perf_counter()
     with _attackable(subjects, to.device) as models:
         before = hashes(models)
         targets = _targets(subjects, sample, settings, to.device)
+        _check_plans(subjects, targets, settings)
+        journal = _claim(output, identity, overwrite=overwrite)
         swept: dict[str, Sweep] = {}
         for subject in subjects:
             swept[subject.name] = sweep(
@@ -98,24 +101,15 @@ def evaluate(
     return _write(entries, swept, sample, settings, output, to, time.perf_counter() - began)
 
 
-def _prepare(
-    subjects: Sequence[Subject],
-    sample: Sample,
-    settings: Settings,
-    output: Path,
-    *,
-    resume: bool,
-    overwrite: bool,
-) -> dict[str, Any] | None:
-    """Claim the folder; return its result when resuming a finished evaluation."""
-    if resume and overwrite:
-        raise UserError("--resume continues an evaluation and --overwrite deletes it: give one of them")
+def _check_subjects(subjects: Sequence[Subject]) -> None:
     if not subjects:
         raise UserError("there is no model to evaluate; name at least one run")
     if len({subject.name for subject in subjects}) < len(subjects):
         raise UserError("two models have the same name; give each its own")
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output-dir {output} is a file; name a folder")
+
+
+def _identity(subjects: Sequence[Subject], sample: Sample, settings: Settings) -> dict[str, Any]:
+    """Return what a resumed evaluation must agree in."""
     identity = {
         "format": FORMAT,
         "settings": settings.as_dict(),
@@ -124,39 +118,46 @@ def _prepare(
         "indices": hashlib.sha256(sample.indices.numpy().tobytes()).hexdigest(),
         "code": code_sha256(),
     }
-    identity = json.loads(json.dumps(identity))
+    return json.loads(json.dumps(identity))
+
+
+def _finished(output: Path, identity: dict[str, Any], *, resume: bool, overwrite: bool) -> dict[str, Any] | None:
+    """Check the folder; return its result when resuming a finished evaluation."""
+    if resume and overwrite:
+        raise UserError("--resume continues an evaluation and --overwrite deletes it: give one of them")
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output-dir {output} is a file; name a folder")
     path = output / "config.json"
     if path.exists() and not (resume or overwrite):
         raise UserError(
             f"{output} holds an evaluation already; add --resume to continue it, or --overwrite to replace it"
         )
-    if resume:
-        if not path.exists():
-            raise UserError(f"{output} holds no evaluation to resume; leave --resume out to start one")
-        stored = read_json(path)
-        different = [name for name, value in identity.items() if stored.get(name) != value]
-        if different:
-            raise UserError(
-                f"{output} was started with other {', '.join(different)}; use the same options and version, "
-                "or --overwrite"
-            )
-        if (output / "result.json").exists():
-            return read_json(output / "result.json")
+    if not resume:
+        return None
+    if not path.exists():
+        raise UserError(f"{output} holds no evaluation to resume; leave --resume out to start one")
+    stored = read_json(path)
+    different = [name for name, value in identity.items() if stored.get(name) != value]
+    if different:
+        raise UserError(
+            f"{output} was started with other {', '.join(different)}; use the same options and version, or --overwrite"
+        )
+    return read_json(output / "result.json") if (output / "result.json").exists() else None
+
+
+def _claim(output: Path, identity: dict[str, Any], *, overwrite: bool) -> Journal:
+    """Make the folder this evaluation's own, and return the journal in it."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         if overwrite:
             shutil.rmtree(output / "state", ignore_errors=True)
-            for old in [
-                output / "result.json",
-                output / "table.csv",
-                *output.glob("*.png"),
-                *output.glob("adversarial-*.npz"),
-            ]:
-                old.unlink(missing_ok=True)
-        write_json(path, identity)
+            for pattern in ("result.json", "table.csv", "*.png", "adversarial-*.npz"):
+                for old in output.glob(pattern):
+                    old.unlink()
+        write_json(output / "config.json", identity)
+        return Journal(output / "state")
     except OSError as error:
         raise UserError(f"cannot write to {output} ({error.strerror}); choose another --output-dir") from None
-    return None
 
 
 @contextmanager
@@ -186,6 +187,19 @@ def _targets(
             )
         targets[subject.name] = target
     return targets
+
+
+def _check_plans(subjects: Sequence[Subject], targets: dict[str, Target], settings: Settings) -> None:
+    """Raise ``UserError`` when no stage of the bundle can run against any model."""
+    reasons: dict[str, str] = {}
+    for subject in subjects:
+        sources = {name: target for name, target in targets.items() if name != subject.name}
+        plan = plan_for(subject, targets[subject.name], settings, sources)
+        if plan.minimum or plan.stages:
+            return
+        reasons |= plan.skipped
+    if reasons:
+        raise UserError("nothing can run: " + "; ".join(f"{label}: {reason}" for label, reason in reasons.items()))
 
 
 def _entry(subject: Subject, target: Target, swept: dict[str, Sweep], before: dict[str, str]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class Spent:
     forwards: int = 0
     backwards: int = 0
     head_forwards: int = 0
+    broken_gradients: int = 0
     silent: int = 0
     not_finite: int = 0
     outside: int = 0
@@ -94,6 +95,57 @@ def sweep(
         return _Sweeping(subject, target, sample, settings, journal or Journal(), others, watch).run()
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What of a bundle runs against one model: ``minimum`` first, then ``stages``; and why the rest is ``skipped``."""
+
+    minimum: Stage | None
+    stages: list[Stage]
+    skipped: dict[str, str]
+
+
+def plan_for(subject: Subject, target: Target, settings: Settings, sources: Mapping[str, Target]) -> Plan:
+    """Return the stages that model, norm and sources of transfer allow."""
+    skipped: dict[str, str] = {}
+
+    def fitting(stages: tuple[Stage, ...]) -> list[Stage]:
+        found = []
+        for stage in stages_for(stages, spiking=subject.spiking, stochastic=target.stochastic):
+            reason = _obstacle(stage, target, settings.norm, sources)
+            if reason:
+                skipped[stage.label] = reason
+            else:
+                found.append(stage)
+        return found
+
+    wanted = settings.bundle.minimum_norm
+    first = fitting((wanted,) if wanted else ())
+    return Plan(first[0] if first else None, fitting(settings.bundle.stages), skipped)
+
+
+def _obstacle(stage: Stage, target: Target, norm: str, sources: Mapping[str, Target]) -> str:
+    if norm not in find_attack(stage.attack).norms:
+        return f"not defined for {norm}"
+    if stage.attack == "transfer" and not _sources_of(stage, sources):
+        return "no such model among the runs to transfer from"
+    if stage.mode != BEST:
+        mode = make_mode(stage.mode)
+        try:
+            with mode.applied(target.model):
+                pass
+        except UserError as error:
+            return str(error)
+    return ""
+
+
+def _sources_of(stage: Stage, sources: Mapping[str, Target]) -> list[Target]:
+    """Return the models a transfer comes from, each under one family of surrogates for every neuron."""
+    if stage.source is None:
+        return []
+    chosen = [source for name, source in sources.items() if (name == "default") == (stage.source == "default")]
+    return [source.using(make_mode("atan:2" if has_spikes(source.model) else "own")) for source in chosen]
+
+
 class _Sweeping:
     """A sweep in progress."""
 
@@ -110,10 +162,8 @@ class _Sweeping:
         self.subject, self.target, self.sample, self.settings = subject, target, sample, settings
         self.journal, self.sources, self.watch = journal, sources, watch
         self.device = next((parameter.device for parameter in subject.model.parameters()), torch.device("cpu"))
-        self.skipped: dict[str, str] = {}
-        wanted = settings.bundle.minimum_norm
-        self.minimum = next(iter(self._fitting((wanted,) if wanted else ())), None)
-        self.stages = self._fitting(settings.bundle.stages)
+        plan = plan_for(subject, target, settings, sources)
+        self.minimum, self.stages, self.skipped = plan.minimum, plan.stages, plan.skipped
         self.offset = 1 if self.minimum else 0
         self.spent: dict[tuple[int, int], Spent] = {}
         self.examples = self._begin()
@@ -127,36 +177,6 @@ class _Sweeping:
                 self._run_stage(radius, number, stage, margins)
                 self._tell(radius, number + 1)
         return Sweep(self.examples, self.spent, self.skipped)
-
-    def _fitting(self, stages: tuple[Stage, ...]) -> list[Stage]:
-        """Return the stages that model, norm and sources allow; note why the others do not run."""
-        found = []
-        for stage in stages_for(stages, spiking=self.subject.spiking, stochastic=self.target.stochastic):
-            reason = self._obstacle(stage)
-            if reason:
-                self.skipped[stage.label] = reason
-            else:
-                found.append(stage)
-        return found
-
-    def _obstacle(self, stage: Stage) -> str:
-        if self.settings.norm not in find_attack(stage.attack).norms:
-            return f"not defined for {self.settings.norm}"
-        if stage.attack == "transfer" and not self._sources_of(stage):
-            return "no such model among the runs to transfer from"
-        if stage.mode != BEST:
-            try:
-                with make_mode(stage.mode).applied(self.target.model):
-                    pass
-            except UserError as error:
-                return str(error)
-        return ""
-
-    def _sources_of(self, stage: Stage) -> list[Target]:
-        if stage.source is None:
-            return []
-        chosen = [name for name in self.sources if (name == "default") == (stage.source == "default")]
-        return [self.sources[name].using(make_mode(_main_mode(self.sources[name]))) for name in chosen]
 
     def _generator(self, *labels: str | int) -> torch.Generator:
         return generator_for(self.settings.seed, "attack", self.subject.name, *labels, device=self.device)
@@ -293,7 +313,7 @@ class _Sweeping:
         def compute() -> Arrays:
             images, truth = self._batch(rows)
             steer, confirm = self._generator(*labels), self._generator(*labels, "confirm")
-            norm, sources = self.settings.norm, self._sources_of(stage)
+            norm, sources = self.settings.norm, _sources_of(stage, self.sources)
             return attack_chunk(stage, self.target, images, truth, norm, eps, steer, confirm, sources)
 
         return self._kept(key, rows, compute)
@@ -335,11 +355,6 @@ def _resolve(stage: Stage, margins: dict[str, NDArray[np.float32]], rows: NDArra
     means = {mode: float(np.mean(reached[rows])) for mode, reached in margins.items()}
     sound = {mode: mean for mode, mean in means.items() if np.isfinite(mean)}
     return replace(stage, mode=max(sound, key=lambda mode: sound[mode]) if sound else "assg")
-
-
-def _main_mode(source: Target) -> str:
-    """Return the mode that a source of transfers is differentiated by: one family for every neuron."""
-    return "atan:2" if has_spikes(source.model) else "own"
 
 
 def _weight(stage: Stage) -> int:
