@@ -83,8 +83,10 @@ def _cost(task: Task, config: RunConfig, train: int, test: int, device: torch.de
         epochs = config.default_epochs
         return Cost(epochs * (step * train + network.default_test * test), 2 * network.model_bytes)
     head, head_test = _measure_head(_head_only(alike), network.pooled, device)
-    step = head + (network.default_step if config.train == "decoder" else 0)
-    scored = head_test + (network.default_test if config.train == "decoder" else 0)
+    # A spiking stage convolves at every step.
+    below = 0 if config.train == "head" else config.num_steps if config.spiking == "stage" else 1
+    step = head + below * network.default_step
+    scored = head_test + below * network.default_test
     return Cost(config.spiking_epochs * (step * train + scored * test), network.model_bytes)
 
 
