@@ -14,6 +14,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--data-dir", type=Path, help="Where the data is, when it has moved since training.")
     group.addoption("--weights", help="The backbone's weights, when they have moved since training.")
     group.addoption("--images", type=int, default=64, help="How many test images are attacked.")
+    group.addoption("--threads", type=int, default=2, help="How many threads torch uses.")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

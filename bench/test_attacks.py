@@ -44,9 +44,9 @@ SLOW = {"ta-deepfool": 16, "ta-cw": 4, "ta-autoattack": 16, "ta-square": 16, "sq
 
 
 @pytest.fixture(autouse=True)
-def _two_threads() -> Iterator[None]:
+def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(request.config.getoption("--threads"))
     yield
     torch.set_num_threads(before)
 

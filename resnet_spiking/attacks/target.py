@@ -92,6 +92,19 @@ class Target:
         features = self._features(images)
         return torch.cat([self._drawn(features, size, generator) for size in self._groups(count, len(images))])
 
+    def differentiable_logits(
+        self, images: Tensor, generator: torch.Generator | None = None, draws: int | None = None
+    ) -> Tensor:
+        """Return logits as ``logits`` does, with a graph to ``images`` that the gradient mode differentiates.
+
+        For attacks of other libraries. Forward passes are counted; backward passes are the caller's to count.
+        """
+        count = (draws or self.draws) if self.stochastic else 1
+        with torch.enable_grad(), self.mode.applied(self.model):
+            features = self._features(images)
+            groups = self._groups(count, len(images), one_by_one=self._stateful)
+            return torch.cat([self._drawn(features, size, generator) for size in groups])
+
     def step(self, images: Tensor, labels: Tensor, loss: Loss, generator: torch.Generator | None = None) -> Step:
         """Return loss and gradient to the pixels, averaged over ``draws`` draws, and the margin.
 
@@ -136,6 +149,11 @@ class Target:
         logits = self.logits(images, generator)
         return logits.isfinite().all(-1).all(0) & images.isfinite().flatten(1).all(1)
 
+    @property
+    def _stateful(self) -> bool:
+        """Whether the mode keeps state per image: it would take the draws of a group for further images."""
+        return type(self.mode).select is not GradientMode.select
+
     def _features(self, images: Tensor) -> Tensor:
         """Run the deterministic part: up to the head of a divided ``Classifier``, nothing of another module."""
         if not self.divided:
@@ -169,14 +187,12 @@ class Target:
         The gradient to the head's input is averaged over groups of draws, each group's graph freed before the
         next, then pulled back once through the deterministic part.
         """
-        # A mode that keeps state per image would take the draws of a group for further images.
-        stateful = type(self.mode).select is not GradientMode.select
         pixels = images.detach().requires_grad_()
         with torch.enable_grad(), self.mode.applied(self.model):
             features = self._features(pixels)
             leaf = pixels if features is pixels else features.detach().requires_grad_()
             values, pulled, drawn = [], [], []
-            for size in self._groups(self.draws, len(images), one_by_one=stateful):
+            for size in self._groups(self.draws, len(images), one_by_one=self._stateful):
                 logits = self._drawn(leaf, size, generator)
                 found = [torch.stack([loss(draw, labels) for draw in logits]).sum(0) for loss in losses]
                 pulled.append(_pull_all([value.sum() for value in found], leaf))

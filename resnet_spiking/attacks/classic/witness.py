@@ -81,8 +81,7 @@ class Witness(nn.Module):
             self._steered = len(images)
         pixels = images.view_as(images)
         pixels.register_hook(self._meter)
-        with self._target.mode.applied(self._target.model):
-            return self._target.logits(pixels, self._generator, self._draws)
+        return self._target.differentiable_logits(pixels, self._generator, self._draws)
 
     def _meter(self, gradient: Tensor) -> Tensor:
         meter = self._target.meter

@@ -37,8 +37,3 @@ def smooth() -> nn.Module:
 def target(smooth: nn.Module, digits: tuple[Tensor, Tensor]) -> Iterator[Target]:
     with attackable(smooth):
         yield make_target(smooth, digits[0])
-
-
-@pytest.fixture
-def generator() -> torch.Generator:
-    return torch.Generator().manual_seed(3)
