@@ -116,7 +116,7 @@ _STANDARD = Bundle(
         Stage("apgd-t", BEST, {"steps": 100, "loss": "margin", "classes": 3}),
         Stage("apgd-margin", DIVERSE, {"steps": 100}, only="spiking"),
         Stage("transfer", source="default"),
-        Stage("square", options={"queries": 1000}, first=100),
+        Stage("square", options={"queries": 1000}, first=50),
     ),
     minimum_norm=Stage("fmn", "atan:2", {"steps": 100}),
 )
