@@ -338,14 +338,15 @@ class _Sweeping:
         self.watch.report(line)
 
     def _tell(self, radius: int, stages_done: int) -> None:
-        """Report work done: a broken image leaves nothing to do at this radius and the larger ones."""
+        """Report work done: a broken image leaves nothing to do at its radius and the larger ones."""
         weights = [_weight(stage) for stage in self.stages]
-        first = _weight(self.minimum) if self.minimum else 0
-        standing = int(self.examples.surviving(radius).sum())
-        whole = first + sum(weights) * len(self.examples.eps)
-        passed = first + sum(weights) * radius + sum(weights[:stages_done])
-        count = len(self.examples)
-        self.watch.progress(standing * passed + (count - standing) * whole, max(1, whole * count))
+        first, each, radii = _weight(self.minimum) if self.minimum else 0, sum(weights), len(self.examples.eps)
+        passed = first + each * radius + sum(weights[:stages_done])
+        # An image whose radius is known (from its minimum norm) has none of those above it to come.
+        settled = each * np.clip(radii - 1 - self.examples.broken, 0, None)
+        whole = first + each * radii
+        done = np.where(self.examples.surviving(radius), np.minimum(passed + settled, whole), whole)
+        self.watch.progress(int(done.sum()), max(1, whole * len(self.examples)))
 
 
 def _resolve(stage: Stage, margins: dict[str, NDArray[np.float32]], rows: NDArray[np.int64]) -> Stage:
