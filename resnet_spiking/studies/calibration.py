@@ -18,6 +18,7 @@ from resnet_spiking.data.views import PLAIN, Views
 from resnet_spiking.network.build import build_default, build_spiking, build_trunk
 from resnet_spiking.studies.plan import Task
 from resnet_spiking.training.loop import make_optimizer, train_step
+from resnet_spiking.training.precision import resolve_precision
 
 BATCH = 16  # images of a timed step; larger batches cost about as much per image
 SIZES = {
@@ -68,7 +69,10 @@ def estimate(tasks: Iterable[Task], *, threads: int, device: torch.device) -> di
 
 def _cost(task: Task, config: RunConfig, train: int, test: int, device: torch.device) -> Cost:
     # Weights and seed do not change what a step costs.
-    alike = replace(config, weights="none", seed=0, head_seed=None, train_samples=None, test_samples=None)
+    precision = resolve_precision(config.precision, device)
+    alike = replace(
+        config, weights="none", seed=0, head_seed=None, train_samples=None, test_samples=None, precision=precision
+    )
     network = _measure(_trunk_only(alike), device)
     views = Views(bool(config.flip) or (config.flip is None and config.dataset != "digits"), config.shifts).count
     if task.kind == "features" and task.payload["pooled"]:
@@ -82,6 +86,9 @@ def _cost(task: Task, config: RunConfig, train: int, test: int, device: torch.de
         # Default lies in its own folder and, copied, in the run's.
         epochs = config.default_epochs
         return Cost(epochs * (step * train + network.default_test * test), 2 * network.model_bytes)
+    if config.spiking == "stage":
+        step, scored = _measure_stage(_with_stage(alike), device)
+        return Cost(config.spiking_epochs * (step * train + scored * test), network.model_bytes)
     head, head_test = _measure_head(_head_only(alike), network.pooled, device)
     # A spiking stage convolves at every step.
     below = 0 if config.train == "head" else config.num_steps if config.spiking == "stage" else 1
@@ -149,6 +156,24 @@ def _measure_head(config: RunConfig, features: int, device: torch.device) -> tup
     step = _train_seconds(head, source, config)
     with torch.no_grad():
         return step, _time(lambda: head(pooled))
+
+
+def _with_stage(config: RunConfig) -> RunConfig:
+    kept = ("backbone", "freeze_depth", "image_size", "precision", "weights", "spiking", "train")
+    return replace(_head_only(config), **{name: getattr(config, name) for name in kept})
+
+
+@lru_cache
+def _measure_stage(config: RunConfig, device: torch.device) -> tuple[float, float]:
+    trunk = build_trunk(config, "none")
+    trunk.backbone.to(device).to(memory_format=torch.channels_last)
+    images = _random_images()
+    maps = features_of(trunk.backbone, images, precision="fp32", device=device).batch(torch.arange(BATCH))
+    decoder = build_spiking(config, trunk.stages, trunk.stages.out_channels, CLASSES).to(device)
+    step = _train_seconds(decoder, FeatureSource(images, PLAIN, device, lambda indices, chosen: maps), config)
+    decoder.eval()
+    with torch.no_grad():
+        return step, _time(lambda: decoder(maps))
 
 
 class _AsIs(nn.Module):

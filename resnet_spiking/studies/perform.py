@@ -21,7 +21,8 @@ from resnet_spiking.studies.work import Outcome, Work
 # A limit on file size is how a quota or a full volume shows up on some systems.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-FULL_DISK = ("No space left on device", "File too large", "Disk quota exceeded", "PytorchStreamWriter failed writing")
+# The last is torch.save's: it names its own source, not the system's error.
+FULL_DISK = ("No space left on device", "File too large", "Disk quota exceeded", "inline_container.cc")
 
 _memory = Memory()
 
@@ -139,7 +140,7 @@ def _failure(work: Work, error: Exception, began: float) -> Outcome:
         return Outcome(work.key, "stopped", seconds=seconds)
     message = " ".join(str(error).split()) or type(error).__name__
     if _out_of_room(error):
-        return Outcome(work.key, "full", seconds=seconds, error=message)
+        return Outcome(work.key, "full", seconds=seconds, error=f"no room to write a file ({message})")
     if isinstance(error, UserError):
         # The same input gives the same answer: another attempt would not help.
         return Outcome(work.key, "failed", seconds=seconds, error=message)

@@ -147,6 +147,7 @@ class _Planning:
             str(config.default_epochs) if run.is_default else f"{config.default_epochs}-{config.spiking_epochs}"
         )
         parts += [] if run.is_default else [config.train]
+        parts += ["stage"] if config.spiking == "stage" and not run.is_default else []
         seed = f"s{config.seed}" if config.head_seed is None else f"s{config.seed}h{config.head_seed}"
         return "-".join([*parts, seed, self.identities.run_key(run)[:8]])
 

@@ -171,6 +171,7 @@ def prepare_features(config: RunConfig, parent: Path, environment: Environment, 
     ``parent`` is the folder of the runs, where the Default is found, or trained when ``pooled`` needs it.
     """
     env = environment
+    config = replace(config, precision=resolve_precision(config.precision, env.device))
     data = env.remember(data_key(config, env.data_dir), lambda: load_data(config, env.data_dir))
     shared = _shared_key(config, data, env)
     frozen = env.remember(("frozen", *shared), lambda: _frozen(config, data, env))
