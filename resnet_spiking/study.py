@@ -149,6 +149,9 @@ def status(study: Path) -> None:
 
     board = read_board(study)
     console = Console()
+    if not console.is_terminal:
+        # A file or a pipe has no width of its own: names are not cut there.
+        console.width = 200
     console.print(draw(board, study))
     for key, task in board.tasks.items():
         if board.states[key] == "failed":

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from resnet_spiking.errors import UserError
 from resnet_spiking.studies.board import Board
 from resnet_spiking.studies.engines import Engine
+from resnet_spiking.studies.folder import needing_room
 from resnet_spiking.studies.ledger import Entry, Ledger
 from resnet_spiking.studies.plan import Task
 from resnet_spiking.studies.stopping import ask_to_stop, withdraw
@@ -63,11 +63,8 @@ def conduct(
     board = Board.of(tasks, ledger.entries(), workers)
     conducting = _Conducting(board, folder, ledger, engine, resources, retries, watch)
     try:
-        return conducting.run(should_stop)
-    except OSError as error:
-        raise UserError(
-            f"{error}; free some room in {folder} and give the same command again: nothing is lost"
-        ) from None
+        with needing_room(folder):
+            return conducting.run(should_stop)
     finally:
         engine.close()
         withdraw(folder)

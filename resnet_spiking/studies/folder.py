@@ -30,17 +30,26 @@ def claimed(folder: Path, study: Study, owner: dict[str, Any]) -> Iterator[Ledge
     try:
         for name in ("runs", "logs"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        with exclusive(folder, busy=_busy(folder)):
-            _tidy(folder)
-            write_json(folder / "study.json", {"format": FORMAT, **study.as_dict()})
-            ledger = Ledger(folder)
-            try:
-                ledger.note("owner", owner)
-                yield ledger
-            finally:
-                ledger.close()
-    except PermissionError as error:
+    except OSError as error:
         raise UserError(f"cannot write to {folder} ({error.strerror}); choose another --output-dir") from None
+    with exclusive(folder, busy=_busy(folder)):
+        _tidy(folder)
+        write_json(folder / "study.json", {"format": FORMAT, **study.as_dict()})
+        ledger = Ledger(folder)
+        try:
+            ledger.note("owner", owner)
+            yield ledger
+        finally:
+            ledger.close()
+
+
+@contextmanager
+def needing_room(folder: Path) -> Iterator[None]:
+    """Turn an ``OSError`` of the block, such as a full disk, into a ``UserError`` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error}; make room in {folder} and give the same command again: nothing is lost") from None
 
 
 def read_stored_study(folder: Path) -> Study:

@@ -74,7 +74,11 @@ class _Planning:
             families.setdefault(default_of(run), []).append(self._add(self._run(run, traces=run in traced)))
         for block in self.study.attacks:
             self._attack(block, families)
-        return list(self.planned.values())
+        # An attack takes longer than a run: it starts as soon as its networks are there.
+        place = {key: float(position) for position, key in enumerate(self.planned)}
+        place |= {key: max(map(place.__getitem__, task.needs)) + 0.5 for key, task in self.planned.items()
+                  if task.kind == "attack"}  # fmt: skip
+        return sorted(self.planned.values(), key=lambda task: place[task.key])
 
     def _run(self, run: Run, *, traces: bool) -> Task:
         default = default_of(run)

@@ -13,7 +13,7 @@ from resnet_spiking.errors import UserError
 from resnet_spiking.studies.conduct import Tally, Watch, conduct, keep_intact
 from resnet_spiking.studies.engines import ENGINES, Engine
 from resnet_spiking.studies.export import export_study
-from resnet_spiking.studies.folder import claimed
+from resnet_spiking.studies.folder import claimed, needing_room
 from resnet_spiking.studies.plan import plan_study
 from resnet_spiking.studies.study_file import Study
 from resnet_spiking.studies.work import Outcome, Resources, Work
@@ -45,7 +45,7 @@ def run_study(
     tasks = plan_study(study, cached=execution.resources.cache_dir is not None)
     folder = folder.resolve()
     owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": time.time(), "workers": execution.workers}
-    with claimed(folder, study, owner) as ledger:
+    with needing_room(folder), claimed(folder, study, owner) as ledger:
         ledger.plan(tasks)
         keep_intact(folder, ledger, watch)
         if any(entry.state != "done" for entry in ledger.entries() if entry.kind != "features"):

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from resnet_spiking import study
+from resnet_spiking.studies.presets import PRESETS, preset_text
+
+BAD = {
+    "nothing": (["run"], "either a study file or --preset"),
+    "both": (["--preset", "quick", "x.toml"], "either a study file or --preset"),
+    "preset": (["--preset", "quik"], "did you mean 'quick'"),
+    "file": (["absent.toml"], "cannot be read"),
+    "engine": (["--preset", "quick", "--engine", "rey"], "did you mean 'ray'"),
+    "address": (["--preset", "quick", "--address", "x:1"], "--address belongs to --engine ray"),
+    "cache": (["--preset", "quick", "--no-cache", "--cache-dir", "x"], "contradict"),
+    "data": (["--preset", "quick", "--data-dir", "digit=x"], "did you mean 'digits'"),
+    "weights": (["--preset", "quick", "--weights", "resnet18=absent.pth"], "nor a file that exists"),
+    "status": (["status", "absent"], "no study folder"),
+    "export": (["export", "absent"], "no study folder"),
+    "folder": (["."], "no study folder"),
+    "output": (["--preset", "quick", "--output-dir", "/proc/forbidden"], "cannot write"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(
+    tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, message = BAD[case]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["study", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        study.main()
+    lines = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_can_be_printed_to_begin_from(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        study.main(["preset", name])
+    assert not stopped.value.code
+    assert capsys.readouterr().out == preset_text(name)
