@@ -273,16 +273,16 @@ def test_an_attack_runs_the_deterministic_part_once_and_draws_the_rest() -> None
     before = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
     backbone = Backbone.wrap(nn.Conv2d(3, 8, 3, stride=2, padding=1), side=12)
     decoder = Decoder(before, stage)
-    runs = {"before": 0, "stage": 0}
-    before.register_forward_hook(lambda *_: runs.__setitem__("before", runs["before"] + 1))
-    stage.register_forward_hook(lambda *_: runs.__setitem__("stage", runs["stage"] + 1))
+    rows = {"before": 0, "stage": 0}
+    before.register_forward_hook(lambda _, given, __: rows.__setitem__("before", rows["before"] + len(given[0])))
+    stage.register_forward_hook(lambda _, given, __: rows.__setitem__("stage", rows["stage"] + len(given[0])))
     images = torch.rand(4, 3, 12, 12, generator=draw())
     assert decoder.pool(backbone(images)).shape == (4, 8, 6, 6)
     with attackable(Classifier(backbone, decoder)) as model:
         target = make_target(model, images, draws=3)
-        runs.update(before=0, stage=0)
+        rows.update(before=0, stage=0)
         logits = target.logits(images, draw())
-        assert runs == {"before": 1, "stage": 3}
+        assert rows == {"before": 4, "stage": 3 * 4}
         assert logits.shape == (3, 4, 3)
         assert not torch.equal(logits[0], logits[1])
         step = target.step(images, labels(4), margin, draw())

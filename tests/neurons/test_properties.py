@@ -31,7 +31,7 @@ def _current(kind: str, shape: tuple[int, ...], threshold: float, seed: int) -> 
     return torch.randint(-4, 5, shape, generator=source) * (threshold / 4)  # "ties": sums that meet the threshold
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     name=st.sampled_from([*LIFS, *PARALIFS]),
     shape=shapes,
@@ -80,7 +80,9 @@ def test_spikes_and_gradients(
     assert torch.equal(spikes, expected)
     (wanted,) = torch.autograd.grad(expected.sum(), current)
     (gradient,) = torch.autograd.grad(spikes.sum(), current)
-    if wanted.abs().max() > 1e-200:
+    if not wanted.isfinite().all():  # a straight-through derivative can outgrow float64 over many steps
+        assert not gradient.isfinite().all()
+    elif wanted.abs().max() > 1e-200:
         assert_same_gradient(gradient, wanted)
     else:  # far from every threshold some surrogates are zero
         assert gradient.abs().max() <= 1e-200
