@@ -207,7 +207,7 @@ def html_table(table: Table, words: list[str] | None = None, ident: str | None =
         words: for each row, what the page's filter looks in; the row's texts if left out.
     """
     head = element("tr", *(_heading(column) for column in table.columns))
-    found = words or [" ".join([table.title, *(cell.text for cell in row)]) for row in table.rows]
+    found = words or [" ".join([table.title, table.common, *(cell.text for cell in row)]) for row in table.rows]
     body = [
         element("tr", *map(_cell, table.columns, row, range(len(row))), data_words=word)
         for row, word in zip(table.rows, found, strict=True)

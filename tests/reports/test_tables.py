@@ -156,10 +156,15 @@ def test_attack_results_are_asked_for_by_label_or_dataset(whole: Any, tmp_path: 
 
 def test_trust_has_symbol_word_and_state(whole: Any, tmp_path: Path) -> None:
     (table,) = tables(digest_of(whole, tmp_path / "results"), "trust result=linf")
-    last = {column.name: cell for column, cell in zip(table.columns, table.rows[-1], strict=True)}
-    assert (last["T01"].text, last["T01"].state) == ("✓ passed", "good")
-    assert (last["T09"].text, last["T09"].state) == ("✗ failed", "bad")
-    assert (last["T16"].text, last["T16"].state) == ("○ not applicable", "none")
+    assert [column.heading for column in table.columns] == [
+        "check", "passes at", "Default", "snntorch-lif", "paralif-sb"
+    ]  # fmt: skip
+    paralif = {row[0].text: row[4] for row in table.rows}
+    assert (paralif["verdict"].text, paralif["verdict"].state) == ("✗ UNRELIABLE: T09", "bad")
+    assert (paralif["T01 clean replay"].text, paralif["T01 clean replay"].state) == ("✓ passed", "good")
+    assert (paralif["T09 zero gradient"].text, paralif["T09 zero gradient"].state) == ("✗ failed", "bad")
+    assert (paralif["T16 randomness"].text, paralif["T16 randomness"].state) == ("○ not applicable", "none")
+    assert [row[2].text for row in table.rows[:3]] == ["✓ reliable", "✓ passed", "✓ passed"]
 
 
 def test_one_value_for_a_sentence(known: Digest) -> None:

@@ -1,4 +1,4 @@
-"""The traffic light: one row for each attacked model, one column for each trust check."""
+"""The traffic light: one row for each trust check, one column for each attacked model."""
 
 from __future__ import annotations
 
@@ -10,18 +10,15 @@ STATES = {True: ("✓", "passed", "good"), False: ("✗", "failed", "bad"), None
 
 
 def trust_table(label: str, result: dict[str, Any]) -> Table:
-    """Return which trust check each model of an attack result passed, with the value that decided."""
-    titles = {check["name"]: check["title"] for model in result["models"] for check in model["checks"]}
-    rows: list[list[Cell]] = []
+    """Return which trust checks each model of an attack result passed, and above them the verdict on the model."""
+    models = result["models"]
+    by_name = [{check["name"]: check for check in model["checks"]} for model in models]
+    first = {check["name"]: check for checks in by_name for check in checks.values()}
+    rows = [[Cell("verdict"), Cell(""), *(_verdict(model["unreliable"]) for model in models)]]
     records: list[Record] = []
-    for model in result["models"]:
-        checks = {check["name"]: check for check in model["checks"]}
-        failed = ", ".join(model["unreliable"])
-        verdict = (
-            Cell(f"✗ UNRELIABLE: {failed}", failed, state="bad") if failed else Cell("✓ reliable", "", state="good")
-        )
-        row = [Cell("Default" if model["name"] == "default" else model["name"]), verdict]
-        for name in titles:
+    for name, known in first.items():
+        row = [Cell(f"{name} {known['title']}"), Cell(known["threshold"])]
+        for model, checks in zip(models, by_name, strict=True):
             check = checks.get(name, {"passed": None, "reason": "not run"})
             symbol, word, state = STATES[check.get("passed")]
             row.append(Cell(f"{symbol} {word}", f"{symbol} {word}", state=state))
@@ -29,17 +26,22 @@ def trust_table(label: str, result: dict[str, Any]) -> Table:
                 "result": label,
                 "model": model["name"],
                 "check": name,
-                "title": titles[name],
+                "title": known["title"],
                 "state": word,
                 "value": None if check.get("value") is None else _text(check["value"]),
-                "threshold": check.get("threshold"),
+                "threshold": known["threshold"],
                 "reason": check.get("reason"),
             })  # fmt: skip
         rows.append(row)
-    checks_heads = [Column(name, f"{name} {title}") for name, title in titles.items()]
-    columns = [Column("model", "model"), Column("verdict", "verdict"), *checks_heads]
-    common = f"{result['dataset']}, {result['samples']:,} test images, bundle {result['bundle']}."
+    heads = [Column(model["name"], "Default" if model["name"] == "default" else model["name"]) for model in models]
+    columns = [Column("check", "check"), Column("threshold", "passes at"), *heads]
+    common = f"{result['dataset']}, {result['samples']:,} test images, {result['norm']}, bundle {result['bundle']}."
     return Table("trust", f"Trust checks: {label}", columns, rows, records, common=common)
+
+
+def _verdict(unreliable: list[str]) -> Cell:
+    failed = ", ".join(unreliable)
+    return Cell(f"✗ UNRELIABLE: {failed}", failed, state="bad") if failed else Cell("✓ reliable", "", state="good")
 
 
 def _text(value: object) -> str:
