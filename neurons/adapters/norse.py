@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import types
+import warnings
 from collections.abc import Callable
 from typing import Any, final
 
@@ -45,7 +46,10 @@ class _Norse(Neuron):
         features: int | tuple[int, ...] | None = None,
     ) -> None:
         super().__init__(name, config, mode=mode, features=features)
-        import norse  # noqa: F401 - a missing library is reported when the neuron is made
+        with warnings.catch_warnings():
+            # norse 1.1.0 calls torch.jit.script while it is imported: nothing that a user could change.
+            warnings.simplefilter("ignore", FutureWarning)
+            import norse  # noqa: F401 - a missing library is reported when the neuron is made
 
         if config.recurrent:
             raise self._refuse("recurrent", True, "only ParaLIF has a recurrent connection")
