@@ -45,3 +45,21 @@ def _split(text: str, option: str, example: str) -> tuple[str, str]:
     if not separator or not name or not place:
         raise UserError(f"{option} {text!r} is malformed; give NAME=PLACE, such as {example}")
     return name, place
+
+
+def absolute(study: Study) -> Study:
+    """Return the study with every path made absolute: the nodes of a cluster work in folders of their own."""
+
+    def resolved(place: object) -> object:
+        return str(Path(place).resolve()) if isinstance(place, str) and Path(place).is_file() else place
+
+    datasets = {
+        name: replace(entry, data_dir=entry.data_dir.resolve() if entry.data_dir else None)
+        for name, entry in study.datasets.items()
+    }
+    weights = {backbone: str(resolved(place)) for backbone, place in study.weights.items()}
+    grids = tuple(
+        {axis: tuple(map(resolved, values)) if axis == "weights" else values for axis, values in grid.items()}
+        for grid in study.grids
+    )
+    return replace(study, datasets=datasets, weights=weights, grids=grids)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from resnet_spiking.studies.conduct import Tally, Watch, conduct, keep_intact
 from resnet_spiking.studies.engines import ENGINES, Engine
 from resnet_spiking.studies.export import export_study
 from resnet_spiking.studies.folder import claimed, needing_room
+from resnet_spiking.studies.places import absolute
 from resnet_spiking.studies.plan import plan_study
 from resnet_spiking.studies.study_file import Study
 from resnet_spiking.studies.work import Outcome, Resources, Work
@@ -42,6 +43,8 @@ def run_study(
     Finished runs are found again, by key and file; the rest runs, failed ones again. Results are exported also when
     tasks failed or the study was stopped. Raises ``UserError`` for anything the user can put right.
     """
+    if execution.engine == "ray":
+        study = absolute(study)
     tasks = plan_study(study, cached=execution.resources.cache_dir is not None)
     folder = folder.resolve()
     owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": time.time(), "workers": execution.workers}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnet_spiking.errors import UserError
-from resnet_spiking.studies.places import with_places
+from resnet_spiking.studies.places import absolute, with_places
 from resnet_spiking.studies.presets import PRESETS, load_preset
 from resnet_spiking.studies.study_file import parse_study, read_study
 
@@ -95,3 +95,18 @@ def test_places_of_the_command_line_win_and_are_checked(tmp_path: Path, pictures
         with_places(study, [], ["resnet34=x"])
     with pytest.raises(UserError, match="NAME=PLACE"):
         with_places(study, ["cifar10"], [])
+
+
+def test_paths_become_absolute_and_names_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.pth").write_bytes(b"")
+    values = {
+        "name": "x",
+        "datasets": {"mine": {"kind": "folder", "data_dir": "pictures"}},
+        "backbones": {"resnet18": {"weights": "w.pth"}},
+        "grid": [{"dataset": "mine", "weights": ["none", "w.pth"]}],
+    }
+    study = absolute(parse_study(values, "x"))
+    assert study.datasets["mine"].data_dir == tmp_path / "pictures"
+    assert study.weights["resnet18"] == str(tmp_path / "w.pth")
+    assert study.grids[0]["weights"] == ("none", str(tmp_path / "w.pth"))
