@@ -2,7 +2,7 @@
 
 pytest bench/test_attacks.py                                    # heads trained here on the digits, 64 images
 pytest bench/test_attacks.py --run RUN --run STOCHASTIC_RUN --data-dir DIR --weights FILE --images 500
-pytest bench/test_attacks.py -k sweep                           # one part: sweep, eot or cost
+pytest bench/test_attacks.py -k test_sweep                      # one part: test_sweep, test_eot or test_cost
 
 Runs are folders of resnet_spiking.train; the first with a deterministic head is swept, the first
 with a stochastic one meets EOT. Both sides attack the surrogate that the head was trained with, in batches
