@@ -137,7 +137,10 @@ def _connect(address: str | None, resources: Resources) -> Any:
         ray.init(**options)
     except Exception as error:  # a node that does not come up raises nothing more special
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"--address {address or 'of a local Ray'}: no Ray cluster could be joined ({reason})") from None
+        what = (
+            f"--address {address}: this Ray cluster could not be joined" if address else "Ray could not be started here"
+        )
+        raise UserError(f"{what} ({reason})") from None
     return ray
 
 
