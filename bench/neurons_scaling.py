@@ -2,7 +2,7 @@
 
     python bench/neurons_scaling.py --output DIRECTORY
 
-Needs matplotlib (`pip install 'resnet_spiking[plot]'`); memory needs Linux. T runs from 4 to 1000 at N = 256, N from 64
+Memory needs Linux. T runs from 4 to 1000 at N = 256, N from 64
 to 16384 at T = 20. Time is the median of the repeats, memory the largest resident size during one pass above that
 before it: what a process must have beside the current.
 """
