@@ -50,7 +50,7 @@ def test_every_task_comes_after_what_it_needs_and_heads_wait_for_pooled_features
     heads = [task for task in tasks if task.run and task.kind == "run" and not task.run.is_default]
     assert {kinds[need] for task in heads for need in task.needs} == {("features", True)}
     (attack,) = [task for task in tasks if task.kind == "attack"]
-    assert len(attack.needs) == 4
+    assert len(attack.needs) == 2
     assert attack.payload["runs"][0].startswith("digits-resnet18-default-3-s0")
 
 
