@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import functools
+import ctypes
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from neurons.kernels import numba_cpu, threads
 from neurons.kernels.codes import NONE, RESET_CODES, STE, SURROGATE_CODES
 from neurons.surrogate import Surrogate
 from neurons.unroll import State
 
-Array = npt.NDArray[Any]
+SMALLEST_SHARE = 1 << 14
+"""Elements of [T, M] per thread below which another thread costs more than it saves."""
 
 
 class _Fused(torch.autograd.Function):
@@ -39,34 +39,15 @@ class _Fused(torch.autograd.Function):
         surrogate: int,
         slope: float,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        from neurons.kernels import numba_cpu
-        from neurons.kernels.columns import over_columns
-
-        steps, columns = current.shape[0], v0.numel()
-        x, row = _rows(current)
+        x, x_row = _rows(current)
         v0, i0 = v0.contiguous(), None if i0 is None else i0.contiguous()
+        b, a, th = (_per_neuron(value, current) for value in (beta, alpha, threshold))
         output = torch.empty_like(current, memory_format=torch.contiguous_format)
         v_last, i_last = torch.empty_like(v0), None if i0 is None else torch.empty_like(i0)
-        nothing = _nothing(current.dtype)
-        inputs = (
-            x,
-            row,
-            _flat(v0),
-            nothing if i0 is None else _flat(i0),
-            _per_neuron(beta, current),
-            nothing if alpha is None else _per_neuron(alpha, current),
-            _per_neuron(threshold, current),
-            i0 is not None,
-            fires,
-            reset,
-            fires,
-            np.reshape(output.numpy(), (steps, columns)),
-            _no_rows(current.dtype),
-            _flat(v_last),
-            nothing if i_last is None else _flat(i_last),
-            steps,
-        )
-        over_columns(lambda start, stop: numba_cpu.forward(*inputs, start, stop, 0), steps, columns, numba_cpu.BLOCK)
+        # The names above hold every tensor whose address goes into the arguments until the kernel is done with it.
+        arguments = _arguments(x, x_row, current, v0, i0, b, a, th, output, fires, reset, detach, surrogate, slope)
+        arguments.v_last, arguments.i_last = _address(v_last), _address(i_last)
+        _run(numba_cpu.forward_at(current.dtype), arguments)
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(current, v0, i0, beta, alpha, threshold)
             ctx.constants = (fires, reset, detach, surrogate, slope)
@@ -76,43 +57,26 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        from neurons.kernels import numba_cpu
-        from neurons.kernels.columns import over_columns
-
         current, v0, i0, beta, alpha, threshold = ctx.saved_tensors
-        fires, reset, detach, surrogate, slope = ctx.constants
-        steps, columns = current.shape[0], v0.numel()
-        nothing = _nothing(v0.dtype)
-        incoming, row = _rows(current.new_zeros(()).expand(current.shape) if grads[0] is None else grads[0])
+        needs = ctx.needs_input_grad
+        x, x_row = _rows(current)
+        b, a, th = (_per_neuron(value, current) for value in (beta, alpha, threshold))
+        grad, grad_row = _rows(current.new_zeros(()).expand(current.shape) if grads[0] is None else grads[0])
+        grad_v, grad_i = (None if part is None else part.contiguous() for part in grads[1:])
         grad_x = torch.empty_like(current, memory_format=torch.contiguous_format)
         grad_v0 = grad_i0 = None
-        if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+        if needs[1] or needs[2]:
             grad_v0, grad_i0 = torch.empty_like(v0), None if i0 is None else torch.empty_like(v0)
-        per_column = [torch.empty_like(v0) if ctx.needs_input_grad[position] else None for position in (3, 4, 5)]
-        inputs = (
-            incoming,
-            row,
-            *(np.zeros(columns, nothing.dtype) if grad is None else _flat(grad.contiguous()) for grad in grads[1:]),
-            *_rows(current),
-            _flat(v0),
-            nothing if i0 is None else _flat(i0),
-            _per_neuron(beta, current),
-            nothing if alpha is None else _per_neuron(alpha, current),
-            _per_neuron(threshold, current),
-            i0 is not None,
-            fires,
-            reset,
-            detach,
-            surrogate,
-            slope,
-            np.reshape(grad_x.numpy(), (steps, columns)),
-            *(nothing if array is None else _flat(array) for array in (grad_v0, grad_i0, *per_column)),
-            steps,
-        )
-        over_columns(lambda start, stop: numba_cpu.backward(*inputs, start, stop), steps, columns, numba_cpu.BLOCK)
+        per_column = [torch.empty_like(v0) if needs[position] else None for position in (3, 4, 5)]
+        arguments = _arguments(x, x_row, current, v0, i0, b, a, th, grad_x, *ctx.constants)
+        arguments.grad, arguments.grad_row = grad.data_ptr(), grad_row
+        arguments.grad_v, arguments.grad_i = _address(grad_v), _address(grad_i)
+        arguments.grad_v0, arguments.grad_i0 = _address(grad_v0), _address(grad_i0)
+        arguments.grad_beta, arguments.grad_alpha, arguments.grad_threshold = map(_address, per_column)
+        _run(numba_cpu.backward_at(current.dtype), arguments)
         learned = [
-            None if array is None else array.sum_to_size(value.shape)
-            for array, value in zip(per_column, (beta, alpha, threshold), strict=True)
+            None if column is None else column.sum_to_size(value.shape)
+            for column, value in zip(per_column, (beta, alpha, threshold), strict=True)
         ]
         return grad_x, grad_v0, grad_i0, *learned, None, None, None, None, None
 
@@ -155,30 +119,73 @@ def integrate(current: Tensor, state: State, *, beta: Tensor, alpha: Tensor | No
     return membrane, (v,) if i is None else (v, i)
 
 
-def _rows(sequence: Tensor) -> tuple[Array, int]:
-    """The sequence [T, ...] flat, and the elements from one step to the next: 0 when all steps are one in memory."""
+def _arguments(
+    x: Tensor,
+    x_row: int,
+    current: Tensor,
+    v0: Tensor,
+    i0: Tensor | None,
+    beta: Tensor,
+    alpha: Tensor | None,
+    threshold: Tensor,
+    out: Tensor,
+    fires: bool,
+    reset: int,
+    detach: bool,
+    surrogate: int,
+    slope: float,
+) -> ctypes.Structure:
+    """What both kernels read, see `neurons.kernels.numba_cpu.arguments_of`; one share for one thread."""
+    columns = v0.numel()
+    return numba_cpu.arguments_of(current.dtype)(
+        share=columns,
+        columns=columns,
+        steps=current.shape[0],
+        synapse=i0 is not None,
+        fires=fires,
+        reset=reset,
+        detach=detach,
+        surrogate=surrogate,
+        slope=slope,
+        x=x.data_ptr(),
+        x_row=x_row,
+        v0=v0.data_ptr(),
+        i0=_address(i0),
+        beta=beta.data_ptr(),
+        beta_count=beta.numel(),
+        alpha=_address(alpha),
+        alpha_count=0 if alpha is None else alpha.numel(),
+        threshold=threshold.data_ptr(),
+        threshold_count=threshold.numel(),
+        out=out.data_ptr(),
+    )
+
+
+def _run(kernel: int, arguments: Any) -> None:
+    """All columns, on as many threads as they are worth."""
+    if arguments.columns == 0:
+        return
+    blocks = -(-arguments.columns // numba_cpu.BLOCK)
+    count = threads.team(min(blocks, arguments.steps * arguments.columns // SMALLEST_SHARE))
+    if count > 1:
+        # Four shares a thread: one that is held up leaves its work to the others.
+        arguments.share = -(-blocks // (4 * count)) * numba_cpu.BLOCK
+    threads.run(kernel, ctypes.addressof(arguments), count)
+
+
+def _rows(sequence: Tensor) -> tuple[Tensor, int]:
+    """The sequence [T, ...] in memory, and the elements from one step to the next: 0 when all steps are one."""
     if sequence.stride(0) == 0 or sequence.shape[0] == 1:
-        return _flat(sequence[0].contiguous()), 0
-    return _flat(sequence.contiguous()), sequence[0].numel()
+        return sequence[0].contiguous(), 0
+    return sequence.contiguous(), sequence[0].numel()
 
 
-def _flat(tensor: Tensor) -> Array:
-    """A contiguous tensor's memory in one dimension."""
-    return np.reshape(tensor.detach().numpy(), -1)
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
 
 
-@functools.cache
-def _nothing(dtype: torch.dtype) -> Array:
-    return torch.empty(0, dtype=dtype).numpy()
-
-
-@functools.cache
-def _no_rows(dtype: torch.dtype) -> Array:
-    return torch.empty(0, 0, dtype=dtype).numpy()
-
-
-def _per_neuron(value: Tensor, sequence: Tensor) -> Array:
+def _per_neuron(value: Tensor | None, sequence: Tensor) -> Tensor | None:
     """`value` with one entry, or with one per neuron of the sequence [T, B, *features]."""
-    if value.numel() == 1:
-        return _flat(value)
-    return _flat(value.expand(sequence.shape[2:]).contiguous())
+    if value is None or value.numel() == 1:
+        return value
+    return value.expand(sequence.shape[2:]).contiguous()

@@ -4,318 +4,309 @@ Both walk through time for a block of columns (a column is one neuron of one sam
 cache, so that each [T, B*N] tensor goes through memory once: forward reads x and writes s; backward reads x and the
 gradient and writes the gradient of x. It computes the membrane of its block again, in cache, which takes less time
 than writing it in forward and reading it back, and needs no memory in between.
-Branches stand outside the innermost loops, which the compiler vectorises. Products and sums are not contracted or
-reordered: spikes are those of `neurons.kernels.plain`, bit for bit.
 
-The kernels release the interpreter lock and are called from threads over ranges of columns. numba's own parallel loops
-are not used: its portable threading layer aborts the process when two Python threads enter it at once.
+Arguments lie in memory as `arguments_of(dtype)` lays them out, and whoever is called with the same ones shares the
+columns with the others, see `neurons.kernels.threads`.
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
+import torch
 
-from neurons.kernels.codes import ATAN, FAST_SIGMOID, RECTANGLE, SIGMOID, SUBTRACT, TRIANGLE, ZERO
-
-BLOCK = 1024
-"""Columns per block: the four float32 rows that every step touches take 16 KiB."""
+from neurons import parameters
+from neurons.kernels import addresses, codes
+from neurons.kernels import numba_rows as rows
+from neurons.kernels.addresses import array_at, take
+from neurons.kernels.codes import ATAN, NONE
+from neurons.kernels.numba_rows import (
+    ALL,
+    ALPHA,
+    BETA,
+    BLOCK,
+    GRAD_I,
+    GRAD_U,
+    GRAD_V,
+    INTO_SPIKE,
+    THRESHOLD,
+    TO_ALPHA,
+    TO_BETA,
+    TO_THRESHOLD,
+    I,
+    V,
+)
 
 RECOMPUTED = 1 << 17
 """Elements of membrane that backward keeps at a time: 512 KiB of float32, within a second-level cache."""
 
+_FIELDS = (
+    "next_share",  # counted up by `take`, hence the first
+    *("share", "columns", "steps", "synapse", "fires", "reset", "detach", "surrogate"),
+    *("x", "x_row", "v0", "i0", "beta", "beta_count", "alpha", "alpha_count", "threshold", "threshold_count"),
+    *("out", "v_last", "i_last"),
+    *("grad", "grad_row", "grad_v", "grad_i"),
+    *("grad_v0", "grad_i0", "grad_beta", "grad_alpha", "grad_threshold"),
+)
 
-def _compiled(function: Callable[..., None]) -> Callable[..., None]:
-    """`numba.njit`, with the compiled code kept on disk where numba finds a writable place."""
-    compiled: Callable[..., None]
-    try:
-        compiled = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # numba: "cannot cache function": neither the package nor the user has a writable folder
-        compiled = numba.njit(nogil=True, error_model="numpy")(function)
-    return compiled
+
+@functools.cache
+def arguments_of(dtype: torch.dtype) -> type[ctypes.Structure]:
+    """The arguments of both kernels for tensors of float32 or float64. Tensors are addresses, 0 for one that is absent.
+
+    share: columns that a thread takes at a time.
+    synapse, fires, detach: 0 or 1; fires 0 is for the membrane alone. reset, surrogate: as in `neurons.kernels.codes`.
+    x, x_row: the current [T * M], x_row elements from one step to the next; 0 if all steps are the one [M].
+    v0, i0, v_last, i_last, and in backward grad_v, grad_i: [M], the state before and after all steps, and its gradient.
+    beta, alpha, threshold: as many as the counts say, 1 or the number of neurons; column m has entry m % count.
+    out: [T * M], forward: the spikes, or the membrane if nothing fires; backward: the gradient of x.
+    grad, grad_row: backward: the gradient of forward's out, laid out like x.
+    grad_v0, grad_i0, grad_beta, grad_alpha, grad_threshold: backward: [M], one entry per column, written if present
+        (grad_i0 along with grad_v0).
+    slope: of the surrogate.
+    """
+    number = ctypes.c_double if dtype == torch.float64 else ctypes.c_float
+    fields = [*((name, ctypes.c_int64) for name in _FIELDS), ("slope", number)]
+    return type(f"Arguments_{dtype}".replace(".", "_"), (ctypes.Structure,), {"_fields_": fields})
 
 
-@_compiled
-def _spread(values: np.ndarray, low: int, width: int, out: np.ndarray) -> None:
-    """out[j] = the entry of column low + j."""
-    if values.shape[0] == 1:
-        out[:width] = values[0]
-        return
-    entry = low % values.shape[0]  # one division a block: one a column would take longer than the rest of a step
+@rows.compiled
+def _copy(values: np.ndarray, start: int, out: np.ndarray, place: int, width: int) -> None:
     for j in range(width):
-        out[j] = values[entry]
+        out[place + j] = values[start + j]
+
+
+@rows.compiled
+def _spread(values: np.ndarray, low: int, s: np.ndarray, place: int, width: int) -> None:
+    """s[place + j] = the entry of column low + j."""
+    count = values.shape[0]
+    if count == 1:
+        value = values[0]
+        for j in range(width):
+            s[place + j] = value
+        return
+    entry = low % count  # one division a block: one a column would take longer than the rest of a step
+    for j in range(width):
+        s[place + j] = values[entry]
         entry += 1
-        if entry == values.shape[0]:
+        if entry == count:
             entry = 0
 
 
-@_compiled
-def forward(
-    x: np.ndarray,
-    row: int,
-    v0: np.ndarray,
-    i0: np.ndarray,
-    beta: np.ndarray,
-    alpha: np.ndarray,
-    threshold: np.ndarray,
-    synapse: bool,
-    fires: bool,
-    reset: int,
-    as_spikes: bool,
-    out: np.ndarray,
-    currents: np.ndarray,
-    v_last: np.ndarray,
-    i_last: np.ndarray,
-    steps: int,
-    start: int,
-    stop: int,
-    origin: int,
-) -> None:
-    """Columns [start, stop) of M, all steps. What is written has column m at place m - origin.
-
-    Args:
-        x: [T * M] flat, or [M] with row = 0 for a current that is the same at every step.
-        row: elements from one step of x to the next, M or 0.
-        v0, i0: [M] state before the first step (i0 unread without a synapse).
-        beta, alpha, threshold: [P] with P = 1 or the number of neurons; column m has entry m % P.
-        fires: False for the membrane alone: nothing resets.
-        out: [T, M], written: the spikes if `as_spikes`, else the membrane before the reset.
-        currents: [T, M] the synapse, written if it has T rows. v_last, i_last: [M], written unless empty.
-    """
-    # One array for all rows of scratch: the compiler needs no check at run time that they do not overlap, and
-    # vectorises only loops with few such checks.
-    scratch = np.empty((5, BLOCK), v0.dtype)
-    v, i, b, a, th = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
-    keep_currents = currents.shape[0] == steps
-    zero, one = v0.dtype.type(0), v0.dtype.type(1)
-    for low in range(start, stop, BLOCK):
-        width = min(BLOCK, stop - low)
-        place = low - origin
-        _spread(beta, low, width, b)
-        _spread(threshold, low, width, th)
+@rows.compiled
+def _fill(s: np.ndarray, place: int, values: np.ndarray, low: int, width: int) -> None:
+    """A row of `s` from the columns that start at `low`; zeros if there are none."""
+    if values.shape[0] > 0:
+        _copy(values, low, s, place, width)
+    else:
         for j in range(width):
-            v[j] = v0[low + j]
-        if synapse:
-            _spread(alpha, low, width, a)
-            for j in range(width):
-                i[j] = i0[low + j]
-        for t in range(steps):
-            now = x[t * row + low : t * row + low + width]
-            u = out[t, place : place + width]
-            if synapse:
-                for j in range(width):
-                    i[j] = a[j] * i[j] + now[j]
-                now = i[:width]
-                if keep_currents:
-                    kept = currents[t, place : place + width]
-                    for j in range(width):
-                        kept[j] = i[j]
-            if not fires:
-                for j in range(width):
-                    v[j] = b[j] * v[j] + now[j]
-                    u[j] = v[j]
-                continue
-            if reset == ZERO:
-                for j in range(width):
-                    after = b[j] * v[j] + now[j]
-                    u[j] = after
-                    v[j] = zero if after > th[j] else after
-            elif reset == SUBTRACT:
-                for j in range(width):
-                    after = b[j] * v[j] + now[j]
-                    u[j] = after
-                    v[j] = after - th[j] if after > th[j] else after
-            else:
-                for j in range(width):
-                    v[j] = b[j] * v[j] + now[j]
-                    u[j] = v[j]
-            if as_spikes:  # while the row is in the first-level cache
-                for j in range(width):
-                    u[j] = one if u[j] > th[j] else zero
-        if v_last.shape[0] > 0:
-            for j in range(width):
-                v_last[place + j] = v[j]
-        if i_last.shape[0] > 0:
-            for j in range(width):
-                i_last[place + j] = i[j]
+            s[place + j] = s.dtype.type(0)
 
 
-@_compiled
-def backward(
-    grad: np.ndarray,
-    row: int,
-    grad_v: np.ndarray,
-    grad_i: np.ndarray,
+@rows.compiled
+def _set_state(a: Any, s: np.ndarray, low: int, width: int) -> None:
+    """State, decays and threshold of the columns from `low` on."""
+    like = a.slope
+    _fill(s, V, array_at(a.v0, a.columns, like), low, width)
+    _spread(array_at(a.beta, a.beta_count, like), low, s, BETA, width)
+    _spread(array_at(a.threshold, a.threshold_count, like), low, s, THRESHOLD, width)
+    if a.synapse:
+        _fill(s, I, array_at(a.i0, a.columns, like), low, width)
+        _spread(array_at(a.alpha, a.alpha_count, like), low, s, ALPHA, width)
+
+
+@rows.compiled
+def _steps(
     x: np.ndarray,
     x_row: int,
-    v0: np.ndarray,
-    i0: np.ndarray,
-    beta: np.ndarray,
-    alpha: np.ndarray,
-    threshold: np.ndarray,
-    synapse: bool,
-    fires: bool,
-    reset: int,
-    detach: bool,
-    surrogate: int,
-    slope: float,
-    grad_x: np.ndarray,
-    grad_v0: np.ndarray,
-    grad_i0: np.ndarray,
-    grad_beta: np.ndarray,
-    grad_alpha: np.ndarray,
-    grad_threshold: np.ndarray,
+    low: int,
+    width: int,
     steps: int,
-    start: int,
-    stop: int,
+    s: np.ndarray,
+    synapse: bool,
+    reset: int,
+    spikes: bool,
+    out: np.ndarray,
+    out_row: int,
+    out_low: int,
+    currents: np.ndarray,
 ) -> None:
-    """Columns [start, stop), from the last step to the first. S is the gradient of s[t], V of v[t], g the surrogate:
+    """Columns from `low` on, all steps, from the state in `s` to the last one.
+
+    `out` gets the spikes, or without `spikes` the membrane before the reset, `currents` the synapse unless it is empty.
+    In both the first of these columns has place `out_low`, and `out_row` elements lie between steps.
+    """
+    for t in range(steps):
+        now = x[t * x_row + low : t * x_row + low + width]
+        written = t * out_row + out_low
+        row = out[written : written + width]
+        if synapse:
+            rows.add_to_synapse(now, s, width)
+            now = s[I : I + width]
+            if currents.shape[0] > 0:
+                _copy(s, I, currents, written, width)
+        if spikes:
+            rows.step_to_spikes(now, s, row, reset, width)
+        else:
+            rows.step_to_membrane(now, s, row, reset, width)
+
+
+@rows.compiled
+def _forward(pointer: Any) -> None:
+    """s[t] or V[t] and the last state, see `neurons.parameters.NeuronParameters`."""
+    a = numba.carray(pointer, 1)[0]
+    columns, like = a.columns, a.slope
+    x = array_at(a.x, a.steps * columns if a.x_row > 0 else columns, like)
+    out, nothing = array_at(a.out, a.steps * columns, like), array_at(a.out, 0, like)
+    s = np.empty(ALL, x.dtype)
+    block = BLOCK // 2  # reading x and writing out alone, two shorter rows are faster than a longer one
+    while True:
+        start = take(pointer) * a.share
+        if start >= columns:
+            break
+        stop = min(start + a.share, columns)
+        for low in range(start, stop, block):
+            width = min(block, stop - low)
+            _set_state(a, s, low, width)
+            _steps(
+                x, a.x_row, low, width, a.steps, s, a.synapse != 0, a.reset, a.fires != 0, out, columns, low, nothing
+            )
+            _copy(s, V, array_at(a.v_last, columns, like), low, width)
+            if a.synapse:
+                _copy(s, I, array_at(a.i_last, columns, like), low, width)
+
+
+@rows.compiled
+def _backward(pointer: Any) -> None:
+    """From the last step to the first. S is the gradient of s[t], V of v[t], g the surrogate:
 
         S' = S               (detach, or no reset)   S - u V  (zero)        S - threshold V  (subtract)
         U  = S' g(u - threshold) + V (1 - s)  (zero)   |   + V  (subtract, none)
         I  = U + alpha I[t+1];  dL/dx[t] = I;  V[t-1] = beta U
         beta gets U v[t-1], alpha gets I i[t-1], threshold gets -S' g, and -s V with "subtract"
-
-    Args:
-        grad: dL/ds, or dL/du without `fires`; flat, with `row` elements from step to step (0: the same at every step).
-        grad_v, grad_i: [M] gradient of the state after the last step.
-        x, x_row: forward's x and row.
-        grad_v0, grad_i0, grad_beta, grad_alpha, grad_threshold: [M] each, one entry per column, written if not empty
-            (grad_i0 along with grad_v0).
-        The other arguments are those of `forward`.
     """
-    kind = v0.dtype.type
-    scratch = np.empty((9, BLOCK), v0.dtype)  # one array, for the reason that `forward` gives
-    gv, gi, gu, b, a, th = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], scratch[5]
-    to_beta, to_alpha, to_threshold = scratch[6], scratch[7], scratch[8]
-    learn_beta, learn_threshold = grad_beta.shape[0] > 0, grad_threshold.shape[0] > 0
-    learn_alpha, learn_state = grad_alpha.shape[0] > 0, grad_v0.shape[0] > 0
-    zero, one, k = kind(0), kind(1), kind(slope)
-    half_k, pi_k = kind(slope / 2), kind(np.pi / 2 * slope)
+    a = numba.carray(pointer, 1)[0]
+    columns, steps, like, reset = a.columns, a.steps, a.slope, a.reset
+    synapse, fires = a.synapse != 0, a.fires != 0
+    resets_in_gradient = a.detach == 0 and reset != NONE
+    learn_beta, learn_alpha, learn_threshold = a.grad_beta != 0, a.grad_alpha != 0, a.grad_threshold != 0
+    in_one_pass = a.surrogate == ATAN and not learn_threshold
+    x = array_at(a.x, steps * columns if a.x_row > 0 else columns, like)
+    grad = array_at(a.grad, steps * columns if a.grad_row > 0 else columns, like)
+    out = array_at(a.out, steps * columns, like)
+    v0, i0 = array_at(a.v0, columns, like), array_at(a.i0, columns, like)
     block = min(BLOCK, max(64, RECOMPUTED // steps))
     again = fires or learn_beta or learn_alpha
-    membrane = np.empty((steps if again else 0, block), v0.dtype)
-    currents = np.empty((steps if learn_alpha else 0, block), v0.dtype)
-    none = np.empty(0, v0.dtype)
-    for low in range(start, stop, block):
-        width = min(block, stop - low)
-        if again:
-            forward(
-                x, x_row, v0, i0, beta, alpha, threshold, synapse, fires, reset,
-                False, membrane, currents, none, none, steps, low, low + width, low,
-            )  # fmt: skip
-        _spread(beta, low, width, b)
-        _spread(threshold, low, width, th)
-        for j in range(width):
-            gv[j] = grad_v[low + j]
-            to_beta[j] = zero
-            to_alpha[j] = zero
-            to_threshold[j] = zero
-        if synapse:
-            _spread(alpha, low, width, a)
-            for j in range(width):
-                gi[j] = grad_i[low + j]
-        for back in range(steps):
-            t = steps - 1 - back
-            incoming = grad[t * row + low : t * row + low + width]
-            out = grad_x[t, low : low + width]
-            if fires:
-                u = membrane[t, :width]
-                if surrogate == ATAN:
-                    for j in range(width):
-                        y = pi_k * (u[j] - th[j])
-                        gu[j] = half_k / (one + y * y)
-                elif surrogate == FAST_SIGMOID:
-                    for j in range(width):
-                        y = one + k * abs(u[j] - th[j])
-                        gu[j] = one / (y * y)
-                elif surrogate == SIGMOID:
-                    for j in range(width):
-                        y = one / (one + np.exp(-k * (u[j] - th[j])))
-                        gu[j] = k * y * (one - y)
-                elif surrogate == TRIANGLE:
-                    for j in range(width):
-                        y = one - k * abs(u[j] - th[j])
-                        gu[j] = k * y if y > zero else zero
-                elif surrogate == RECTANGLE:
-                    for j in range(width):
-                        gu[j] = half_k if abs(u[j] - th[j]) < one / k else zero
+    membrane = np.empty(steps * block if again else 0, x.dtype)
+    currents = np.empty(steps * block if learn_alpha else 0, x.dtype)
+    s = np.empty(ALL, x.dtype)
+    while True:
+        start = take(pointer) * a.share
+        if start >= columns:
+            break
+        stop = min(start + a.share, columns)
+        for low in range(start, stop, block):
+            width = min(block, stop - low)
+            _set_state(a, s, low, width)
+            if again:
+                _steps(x, a.x_row, low, width, steps, s, synapse, reset, False, membrane, block, 0, currents)
+            _fill(s, GRAD_V, array_at(a.grad_v, columns if a.grad_v != 0 else 0, like), low, width)
+            _fill(s, GRAD_I, array_at(a.grad_i, columns if a.grad_i != 0 else 0, like), low, width)
+            if learn_beta or learn_alpha or learn_threshold:
+                for place in range(TO_BETA, ALL):
+                    s[place] = like * 0
+            for back in range(steps):
+                t = steps - 1 - back
+                incoming = grad[t * a.grad_row + low : t * a.grad_row + low + width]
+                row = out[t * columns + low : t * columns + low + width]
+                grad_u = s[GRAD_U : GRAD_U + width] if synapse else row
+                u = membrane[t * block : t * block + width] if again else incoming
+                if resets_in_gradient:
+                    rows.less_what_resets(incoming, u, s, reset, width)
+                    incoming = s[INTO_SPIKE : INTO_SPIKE + width]
+                if fires and in_one_pass:
+                    rows.through_atan_into_membrane(incoming, u, s, grad_u, reset, like, width)
                 else:
-                    for j in range(width):
-                        gu[j] = one
-                if learn_threshold:
-                    for j in range(width):
-                        within = zero
-                        if not detach and reset == ZERO:
-                            within = u[j] * gv[j]
-                        elif not detach and reset == SUBTRACT:
-                            within = th[j] * gv[j]
-                        to_threshold[j] -= (incoming[j] - within) * gu[j]
-                    if reset == SUBTRACT:
-                        for j in range(width):
-                            to_threshold[j] -= gv[j] if u[j] > th[j] else zero
-                if reset == ZERO and detach:
-                    for j in range(width):
-                        gu[j] = incoming[j] * gu[j] + (zero if u[j] > th[j] else gv[j])
-                elif reset == ZERO:
-                    for j in range(width):
-                        gu[j] = (incoming[j] - u[j] * gv[j]) * gu[j] + (zero if u[j] > th[j] else gv[j])
-                elif reset == SUBTRACT and not detach:
-                    for j in range(width):
-                        gu[j] = (incoming[j] - th[j] * gv[j]) * gu[j] + gv[j]
-                else:
-                    for j in range(width):
-                        gu[j] = incoming[j] * gu[j] + gv[j]
-            else:
-                for j in range(width):
-                    gu[j] = incoming[j] + gv[j]
+                    if fires:
+                        rows.through_spike(incoming, u, s, a.surrogate, like, width)
+                        incoming = s[GRAD_U : GRAD_U + width]
+                        if learn_threshold:
+                            rows.into_threshold(u, s, reset, width)
+                    rows.into_membrane(incoming, u, s, grad_u, reset, width)
+                if learn_beta and t == 0:
+                    rows.into_beta(grad_u, v0[low : low + width], s, NONE, width)
+                elif learn_beta:
+                    rows.into_beta(grad_u, membrane[(t - 1) * block : (t - 1) * block + width], s, reset, width)
+                if synapse:
+                    rows.into_synapse(s, row, width)
+                    if learn_alpha:
+                        before = i0[low : low + width] if t == 0 else currents[(t - 1) * block : (t - 1) * block + width]
+                        rows.into_alpha(before, s, width)
+                    rows.decay_synapse_gradient(s, width)
+            if a.grad_v0 != 0:
+                _copy(s, GRAD_V, array_at(a.grad_v0, columns, like), low, width)
+                if synapse:
+                    _copy(s, GRAD_I, array_at(a.grad_i0, columns, like), low, width)
             if learn_beta:
-                if t == 0:
-                    for j in range(width):
-                        to_beta[j] += gu[j] * v0[low + j]
-                else:
-                    before = membrane[t - 1, :width]
-                    for j in range(width):
-                        v = before[j]
-                        if fires and v > th[j]:
-                            if reset == ZERO:
-                                v = zero
-                            elif reset == SUBTRACT:
-                                v -= th[j]
-                        to_beta[j] += gu[j] * v
-            if not synapse:
-                for j in range(width):
-                    gv[j] = b[j] * gu[j]
-                    out[j] = gu[j]
-                continue
-            for j in range(width):
-                gv[j] = b[j] * gu[j]
-                gi[j] += gu[j]
-                out[j] = gi[j]
+                _copy(s, TO_BETA, array_at(a.grad_beta, columns, like), low, width)
             if learn_alpha:
-                if t == 0:
-                    for j in range(width):
-                        to_alpha[j] += gi[j] * i0[low + j]
-                else:
-                    kept = currents[t - 1, :width]
-                    for j in range(width):
-                        to_alpha[j] += gi[j] * kept[j]
-            for j in range(width):
-                gi[j] *= a[j]
-        if learn_state:
-            for j in range(width):
-                grad_v0[low + j] = gv[j]
-            if synapse:
-                for j in range(width):
-                    grad_i0[low + j] = gi[j]
-        if learn_beta:
-            for j in range(width):
-                grad_beta[low + j] = to_beta[j]
-        if learn_alpha:
-            for j in range(width):
-                grad_alpha[low + j] = to_alpha[j]
-        if learn_threshold:
-            for j in range(width):
-                grad_threshold[low + j] = to_threshold[j]
+                _copy(s, TO_ALPHA, array_at(a.grad_alpha, columns, like), low, width)
+            if learn_threshold:
+                _copy(s, TO_THRESHOLD, array_at(a.grad_threshold, columns, like), low, width)
+
+
+@functools.cache
+def forward_at(dtype: torch.dtype) -> int:
+    """The address of the compiled forward for tensors of `dtype`."""
+
+    def entry(sources: str) -> Callable[[Any], None]:
+        def forward(pointer: Any) -> None:
+            len(sources)
+            _forward(pointer)
+
+        return forward
+
+    return _address(entry, dtype)
+
+
+@functools.cache
+def backward_at(dtype: torch.dtype) -> int:
+    """The address of the compiled backward for tensors of `dtype`."""
+
+    def entry(sources: str) -> Callable[[Any], None]:
+        def backward(pointer: Any) -> None:
+            len(sources)
+            _backward(pointer)
+
+        return backward
+
+    return _address(entry, dtype)
+
+
+_loaded: list[Any] = []
+"""Holds compiled code where its address says it is."""
+
+
+def _address(entry: Callable[[str], Callable[[Any], None]], dtype: torch.dtype) -> int:
+    """Compiled, and kept on disk where numba finds a writable place.
+
+    numba knows kept code by this file and by what the function closes over, which is the text of everything that was
+    compiled into it: with another version of any of these it compiles again.
+    """
+    texts = [Path(str(module.__file__)).read_bytes() for module in (parameters, codes, addresses, rows)]
+    function = entry(hashlib.sha256(b"".join(texts)).hexdigest())
+    signature = numba.void(numba.types.CPointer(numba.from_dtype(np.dtype(arguments_of(dtype)))))
+    try:
+        compiled = numba.cfunc(signature, cache=True)(function)
+    except RuntimeError:  # numba: "cannot cache function": neither the package nor the user has a writable folder
+        compiled = numba.cfunc(signature)(function)
+    _loaded.append(compiled)
+    address: int = compiled.address
+    return address

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import neurons
 from neurons import SURROGATES, NeuronParameters, make_neuron
-from neurons.kernels import columns, fused, plain
+from neurons.kernels import fused, plain, threads
 from neurons.surrogate import Surrogate
 
 
@@ -136,42 +136,111 @@ def test_constant_current_gradient() -> None:
     torch.testing.assert_close(one.grad[0], spread.grad.sum(0))
 
 
-def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columns, "SMALLEST_SHARE", 1)
-    current = torch.rand(5, 3, 1111, requires_grad=True)
+@pytest.fixture(params=["openmp", "python"])
+def scheduler(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to get threads, for work of any size."""
+    monkeypatch.setattr(fused, "SMALLEST_SHARE", 1)
+    if request.param == "python":
+        monkeypatch.setattr(threads, "_openmp", lambda: None)
+    elif threads.scheduler() != "openmp":
+        pytest.skip("torch's OpenMP cannot be called here")
+    assert threads.scheduler() == request.param
+    return str(request.param)
+
+
+def test_threads_change_nothing(scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    current = torch.rand(5, 3, 5555, requires_grad=True)
     neuron = make_neuron("lif", NeuronParameters(learn_beta=True))
+    counts, run = [], threads.run
+    monkeypatch.setattr(threads, "run", lambda kernel, at, count: (counts.append(count), run(kernel, at, count)))
     gradients = []
-    for threads in (1, 3):
-        torch.set_num_threads(threads)
+    for number in (1, 3):
+        torch.set_num_threads(number)
         spikes, _ = neuron(current)
         gradients.append((spikes, *torch.autograd.grad(spikes.sum(), [current, *neuron.parameters()])))
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    assert counts == [1, 1, 3, 3]
 
 
-def test_every_column_is_covered_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columns, "SMALLEST_SHARE", 1)
-    for threads, count in itertools.product((1, 2, 3, 5), (1, 7, 512, 513, 5000)):
-        torch.set_num_threads(threads)
-        seen = torch.zeros(count)
-
-        def visit(start: int, stop: int, seen: Tensor = seen) -> None:
-            seen[start:stop] += 1
-
-        columns.over_columns(visit, 10, count, 512)
-        assert torch.all(seen == 1)
+def test_every_column_is_computed_once(scheduler: str) -> None:
+    """Whatever the numbers of threads, columns and shares: the membrane of one step from nothing is the current."""
+    for number, columns in itertools.product((1, 2, 3, 5), (1, 7, 512, 513, 1024, 5000, 30000)):
+        torch.set_num_threads(number)
+        current = torch.rand(1, columns)
+        membrane, _ = fused.integrate(current, (torch.zeros(columns),), beta=torch.tensor(0.9), alpha=None)
+        assert torch.equal(membrane, current)
 
 
-def test_two_threads_at_once() -> None:
+def test_two_threads_at_once(scheduler: str) -> None:
     """numba's portable threading layer would abort the process here."""
     from concurrent.futures import ThreadPoolExecutor
 
     neuron = make_neuron("lif")
     currents = [torch.rand(20, 64, 256) for _ in range(4)]
     alone = [neuron(current)[0] for current in currents]
-    torch.set_num_threads(2)
+
+    def two_threads(current: Tensor) -> Tensor:
+        torch.set_num_threads(2)  # OpenMP keeps this number per thread
+        return neuron(current)[0]
+
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda current: neuron(current)[0], currents))
-    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+        together = list(pool.map(two_threads, currents * 5))
+    assert all(torch.equal(a, b) for a, b in zip(alone * 5, together, strict=True))
+
+
+FORKS = """
+import multiprocessing, sys, torch
+from neurons import make_neuron
+from neurons.kernels import threads
+
+neuron, current = make_neuron("lif"), torch.rand(20, 64, 256)
+
+class Spikes(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+    def __getitem__(self, index):
+        return neuron(current)[0].sum()
+
+def child(queue):
+    torch.set_num_threads(2)
+    spikes, _ = neuron(current)
+    torch.set_num_threads(1)  # torch's own sum would wait for ever
+    queue.put((threads.scheduler(), float(spikes.sum())))
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    expected = float(neuron(current)[0].sum())
+    forking = multiprocessing.get_context("fork")
+    queue = forking.Queue()
+    process = forking.Process(target=child, args=(queue,))
+    process.start()
+    try:
+        scheduler, found = queue.get(timeout=60)
+    finally:
+        process.kill()
+        process.join()
+    assert (scheduler, found) == ("python", expected)
+    loader = torch.utils.data.DataLoader(Spikes(), num_workers=2, multiprocessing_context="fork")
+    assert [float(spikes) for spikes in loader] == [expected] * 4
+    print("same", threads.scheduler())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes are not forked")
+def test_forked_processes(tmp_path: Path) -> None:
+    """A child of a process that used OpenMP has none of its threads, and would wait for them for ever."""
+    script = tmp_path / "forks.py"
+    script.write_text(FORKS)
+    root = str(Path(neurons.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root},
+        check=False,
+        timeout=240,
+    )
+    assert done.stdout.split() == ["same", threads.scheduler()], done.stderr
 
 
 def test_one_node_in_the_graph() -> None:
