@@ -41,7 +41,8 @@ class _Fused(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         x, x_row = _rows(current)
         v0, i0 = v0.contiguous(), None if i0 is None else i0.contiguous()
-        b, a, th = (_per_neuron(value, current) for value in (beta, alpha, threshold))
+        b, th = _per_neuron(beta, current), _per_neuron(threshold, current)
+        a = None if alpha is None else _per_neuron(alpha, current)
         output = torch.empty_like(current, memory_format=torch.contiguous_format)
         v_last, i_last = torch.empty_like(v0), None if i0 is None else torch.empty_like(i0)
         # The names above hold every tensor whose address goes into the arguments until the kernel is done with it.
@@ -60,7 +61,8 @@ class _Fused(torch.autograd.Function):
         current, v0, i0, beta, alpha, threshold = ctx.saved_tensors
         needs = ctx.needs_input_grad
         x, x_row = _rows(current)
-        b, a, th = (_per_neuron(value, current) for value in (beta, alpha, threshold))
+        b, th = _per_neuron(beta, current), _per_neuron(threshold, current)
+        a = None if alpha is None else _per_neuron(alpha, current)
         grad, grad_row = _rows(current.new_zeros(()).expand(current.shape) if grads[0] is None else grads[0])
         grad_v, grad_i = (None if part is None else part.contiguous() for part in grads[1:])
         grad_x = torch.empty_like(current, memory_format=torch.contiguous_format)
@@ -184,8 +186,8 @@ def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-def _per_neuron(value: Tensor | None, sequence: Tensor) -> Tensor | None:
+def _per_neuron(value: Tensor, sequence: Tensor) -> Tensor:
     """`value` with one entry, or with one per neuron of the sequence [T, B, *features]."""
-    if value is None or value.numel() == 1:
+    if value.numel() == 1:
         return value
     return value.expand(sequence.shape[2:]).contiguous()

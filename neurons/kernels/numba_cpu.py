@@ -36,12 +36,12 @@ from neurons.kernels.numba_rows import (
     GRAD_U,
     GRAD_V,
     INTO_SPIKE,
+    MEMBRANE,
+    SYNAPSE,
     THRESHOLD,
     TO_ALPHA,
     TO_BETA,
     TO_THRESHOLD,
-    I,
-    V,
 )
 
 RECOMPUTED = 1 << 17
@@ -114,11 +114,11 @@ def _fill(s: np.ndarray, place: int, values: np.ndarray, low: int, width: int) -
 def _set_state(a: Any, s: np.ndarray, low: int, width: int) -> None:
     """State, decays and threshold of the columns from `low` on."""
     like = a.slope
-    _fill(s, V, array_at(a.v0, a.columns, like), low, width)
+    _fill(s, MEMBRANE, array_at(a.v0, a.columns, like), low, width)
     _spread(array_at(a.beta, a.beta_count, like), low, s, BETA, width)
     _spread(array_at(a.threshold, a.threshold_count, like), low, s, THRESHOLD, width)
     if a.synapse:
-        _fill(s, I, array_at(a.i0, a.columns, like), low, width)
+        _fill(s, SYNAPSE, array_at(a.i0, a.columns, like), low, width)
         _spread(array_at(a.alpha, a.alpha_count, like), low, s, ALPHA, width)
 
 
@@ -149,9 +149,9 @@ def _steps(
         row = out[written : written + width]
         if synapse:
             rows.add_to_synapse(now, s, width)
-            now = s[I : I + width]
+            now = s[SYNAPSE : SYNAPSE + width]
             if currents.shape[0] > 0:
-                _copy(s, I, currents, written, width)
+                _copy(s, SYNAPSE, currents, written, width)
         if spikes:
             rows.step_to_spikes(now, s, row, reset, width)
         else:
@@ -178,19 +178,19 @@ def _forward(pointer: Any) -> None:
             _steps(
                 x, a.x_row, low, width, a.steps, s, a.synapse != 0, a.reset, a.fires != 0, out, columns, low, nothing
             )
-            _copy(s, V, array_at(a.v_last, columns, like), low, width)
+            _copy(s, MEMBRANE, array_at(a.v_last, columns, like), low, width)
             if a.synapse:
-                _copy(s, I, array_at(a.i_last, columns, like), low, width)
+                _copy(s, SYNAPSE, array_at(a.i_last, columns, like), low, width)
 
 
 @rows.compiled
 def _backward(pointer: Any) -> None:
     """From the last step to the first. S is the gradient of s[t], V of v[t], g the surrogate:
 
-        S' = S               (detach, or no reset)   S - u V  (zero)        S - threshold V  (subtract)
-        U  = S' g(u - threshold) + V (1 - s)  (zero)   |   + V  (subtract, none)
-        I  = U + alpha I[t+1];  dL/dx[t] = I;  V[t-1] = beta U
-        beta gets U v[t-1], alpha gets I i[t-1], threshold gets -S' g, and -s V with "subtract"
+    S' = S               (detach, or no reset)   S - u V  (zero)        S - threshold V  (subtract)
+    U  = S' g(u - threshold) + V (1 - s)  (zero)   |   + V  (subtract, none)
+    I  = U + alpha I[t+1];  dL/dx[t] = I;  V[t-1] = beta U
+    beta gets U v[t-1], alpha gets I i[t-1], threshold gets -S' g, and -s V with "subtract"
     """
     a = numba.carray(pointer, 1)[0]
     columns, steps, like, reset = a.columns, a.steps, a.slope, a.reset
@@ -247,7 +247,9 @@ def _backward(pointer: Any) -> None:
                 if synapse:
                     rows.into_synapse(s, row, width)
                     if learn_alpha:
-                        before = i0[low : low + width] if t == 0 else currents[(t - 1) * block : (t - 1) * block + width]
+                        before = (
+                            i0[low : low + width] if t == 0 else currents[(t - 1) * block : (t - 1) * block + width]
+                        )
                         rows.into_alpha(before, s, width)
                     rows.decay_synapse_gradient(s, width)
             if a.grad_v0 != 0:
@@ -308,5 +310,5 @@ def _address(entry: Callable[[str], Callable[[Any], None]], dtype: torch.dtype) 
     except RuntimeError:  # numba: "cannot cache function": neither the package nor the user has a writable folder
         compiled = numba.cfunc(signature)(function)
     _loaded.append(compiled)
-    address: int = compiled.address
-    return address
+    assert compiled.address is not None
+    return int(compiled.address)

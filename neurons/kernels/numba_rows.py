@@ -19,7 +19,7 @@ from neurons.kernels.codes import ATAN, FAST_SIGMOID, RECTANGLE, SIGMOID, SUBTRA
 BLOCK = 1024
 """Columns per block: 4 KiB of float32 a row, few of which every step touches, so that they stay in fast cache."""
 
-V, I, BETA, ALPHA, THRESHOLD, GRAD_V, GRAD_I, GRAD_U, INTO_SPIKE, TO_BETA, TO_ALPHA, TO_THRESHOLD = range(
+MEMBRANE, SYNAPSE, BETA, ALPHA, THRESHOLD, GRAD_V, GRAD_I, GRAD_U, INTO_SPIKE, TO_BETA, TO_ALPHA, TO_THRESHOLD = range(
     0, 12 * BLOCK, BLOCK
 )
 ALL = 12 * BLOCK
@@ -33,34 +33,34 @@ def _stepping(spikes: bool) -> Callable[..., None]:
         zero, one = s.dtype.type(0), s.dtype.type(1)
         if reset == ZERO:
             for j in range(width):
-                u = s[BETA + j] * s[V + j] + now[j]
+                u = s[BETA + j] * s[MEMBRANE + j] + now[j]
                 fired = u > s[THRESHOLD + j]
                 out[j] = (one if fired else zero) if spikes else u
-                s[V + j] = zero if fired else u
+                s[MEMBRANE + j] = zero if fired else u
         elif reset == SUBTRACT:
             for j in range(width):
-                u = s[BETA + j] * s[V + j] + now[j]
+                u = s[BETA + j] * s[MEMBRANE + j] + now[j]
                 fired = u > s[THRESHOLD + j]
                 out[j] = (one if fired else zero) if spikes else u
-                s[V + j] = u - s[THRESHOLD + j] if fired else u
+                s[MEMBRANE + j] = u - s[THRESHOLD + j] if fired else u
         else:
             for j in range(width):
-                u = s[BETA + j] * s[V + j] + now[j]
+                u = s[BETA + j] * s[MEMBRANE + j] + now[j]
                 out[j] = (one if u > s[THRESHOLD + j] else zero) if spikes else u
-                s[V + j] = u
+                s[MEMBRANE + j] = u
 
     return step
 
 
-# V = what the reset leaves of u = beta V + now; out = the spikes, or u.
+# MEMBRANE = what the reset leaves of u = beta MEMBRANE + now; out = the spikes, or u.
 step_to_spikes, step_to_membrane = _stepping(True), _stepping(False)
 
 
 @compiled
 def add_to_synapse(now: np.ndarray, s: np.ndarray, width: int) -> None:
-    """I = alpha I + now."""
+    """I = alpha SYNAPSE + now."""
     for j in range(width):
-        s[I + j] = s[ALPHA + j] * s[I + j] + now[j]
+        s[SYNAPSE + j] = s[ALPHA + j] * s[SYNAPSE + j] + now[j]
 
 
 @compiled
@@ -75,9 +75,7 @@ def less_what_resets(incoming: np.ndarray, u: np.ndarray, s: np.ndarray, reset: 
 
 
 @compiled
-def through_spike(
-    incoming: np.ndarray, u: np.ndarray, s: np.ndarray, surrogate: int, slope: float, width: int
-) -> None:
+def through_spike(incoming: np.ndarray, u: np.ndarray, s: np.ndarray, surrogate: int, slope: float, width: int) -> None:
     """GRAD_U = incoming g(u - threshold), with g from the table in `neurons.surrogate`."""
     kind = s.dtype.type  # a literal would be float64
     zero, one, k, half_k, pi_k = kind(0), kind(1), slope, kind(slope / 2), kind(np.pi / 2 * slope)
