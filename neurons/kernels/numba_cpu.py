@@ -39,6 +39,7 @@ from neurons.kernels.numba_rows import (
     MEMBRANE,
     SYNAPSE,
     THRESHOLD,
+    THROUGH,
     TO_ALPHA,
     TO_BETA,
     TO_THRESHOLD,
@@ -220,7 +221,7 @@ def _backward(pointer: Any) -> None:
             _fill(s, GRAD_V, array_at(a.grad_v, columns if a.grad_v != 0 else 0, like), low, width)
             _fill(s, GRAD_I, array_at(a.grad_i, columns if a.grad_i != 0 else 0, like), low, width)
             if learn_beta or learn_alpha or learn_threshold:
-                for place in range(TO_BETA, ALL):
+                for place in range(TO_BETA, THROUGH):
                     s[place] = like * 0
             for back in range(steps):
                 t = steps - 1 - back
@@ -236,7 +237,7 @@ def _backward(pointer: Any) -> None:
                 else:
                     if fires:
                         rows.through_spike(incoming, u, s, a.surrogate, like, width)
-                        incoming = s[GRAD_U : GRAD_U + width]
+                        incoming = s[THROUGH : THROUGH + width]
                         if learn_threshold:
                             rows.into_threshold(u, s, reset, width)
                     rows.into_membrane(incoming, u, s, grad_u, reset, width)

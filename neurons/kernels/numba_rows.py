@@ -19,10 +19,11 @@ from neurons.kernels.codes import ATAN, FAST_SIGMOID, RECTANGLE, SIGMOID, SUBTRA
 BLOCK = 1024
 """Columns per block: 4 KiB of float32 a row, few of which every step touches, so that they stay in fast cache."""
 
-MEMBRANE, SYNAPSE, BETA, ALPHA, THRESHOLD, GRAD_V, GRAD_I, GRAD_U, INTO_SPIKE, TO_BETA, TO_ALPHA, TO_THRESHOLD = range(
-    0, 12 * BLOCK, BLOCK
-)
-ALL = 12 * BLOCK
+MEMBRANE, BETA, THRESHOLD, GRAD_V, TO_BETA, TO_THRESHOLD, TO_ALPHA, THROUGH = range(0, 8 * BLOCK, BLOCK)
+SYNAPSE, ALPHA, GRAD_I, GRAD_U, INTO_SPIKE = range(8 * BLOCK, 13 * BLOCK, BLOCK)
+ALL = 13 * BLOCK
+"""The second five come as arguments of their own as well; no function touches rows on both sides of such an argument,
+where the check that compares the ends of what it touches would find that the two overlap."""
 
 compiled = numba.njit(nogil=True, error_model="numpy")
 
@@ -76,31 +77,31 @@ def less_what_resets(incoming: np.ndarray, u: np.ndarray, s: np.ndarray, reset: 
 
 @compiled
 def through_spike(incoming: np.ndarray, u: np.ndarray, s: np.ndarray, surrogate: int, slope: float, width: int) -> None:
-    """GRAD_U = incoming g(u - threshold), with g from the table in `neurons.surrogate`."""
+    """THROUGH = incoming g(u - threshold), with g from the table in `neurons.surrogate`."""
     kind = s.dtype.type  # a literal would be float64
     zero, one, k, half_k, pi_k = kind(0), kind(1), slope, kind(slope / 2), kind(np.pi / 2 * slope)
     if surrogate == ATAN:
         for j in range(width):
             y = pi_k * (u[j] - s[THRESHOLD + j])
-            s[GRAD_U + j] = incoming[j] * (half_k / (one + y * y))
+            s[THROUGH + j] = incoming[j] * (half_k / (one + y * y))
     elif surrogate == FAST_SIGMOID:
         for j in range(width):
             y = one + k * abs(u[j] - s[THRESHOLD + j])
-            s[GRAD_U + j] = incoming[j] / (y * y)
+            s[THROUGH + j] = incoming[j] / (y * y)
     elif surrogate == SIGMOID:
         for j in range(width):
             y = one / (one + np.exp(-k * (u[j] - s[THRESHOLD + j])))
-            s[GRAD_U + j] = incoming[j] * (k * y * (one - y))
+            s[THROUGH + j] = incoming[j] * (k * y * (one - y))
     elif surrogate == TRIANGLE:
         for j in range(width):
             y = one - k * abs(u[j] - s[THRESHOLD + j])
-            s[GRAD_U + j] = incoming[j] * (k * y if y > zero else zero)
+            s[THROUGH + j] = incoming[j] * (k * y if y > zero else zero)
     elif surrogate == RECTANGLE:
         for j in range(width):
-            s[GRAD_U + j] = incoming[j] * (half_k if abs(u[j] - s[THRESHOLD + j]) < one / k else zero)
+            s[THROUGH + j] = incoming[j] * (half_k if abs(u[j] - s[THRESHOLD + j]) < one / k else zero)
     else:
         for j in range(width):
-            s[GRAD_U + j] = incoming[j]
+            s[THROUGH + j] = incoming[j]
 
 
 @compiled
@@ -183,10 +184,10 @@ def into_alpha(before: np.ndarray, s: np.ndarray, width: int) -> None:
 
 @compiled
 def into_threshold(u: np.ndarray, s: np.ndarray, reset: int, width: int) -> None:
-    """TO_THRESHOLD -= GRAD_U, as `through_spike` left it, and GRAD_V of those that had the threshold subtracted."""
+    """TO_THRESHOLD -= THROUGH, as `through_spike` left it, and GRAD_V of those that had the threshold subtracted."""
     zero = s.dtype.type(0)
     for j in range(width):
-        s[TO_THRESHOLD + j] -= s[GRAD_U + j]
+        s[TO_THRESHOLD + j] -= s[THROUGH + j]
     if reset == SUBTRACT:
         for j in range(width):
             s[TO_THRESHOLD + j] -= s[GRAD_V + j] if u[j] > s[THRESHOLD + j] else zero
