@@ -22,6 +22,15 @@ from neurons_contenders import Contender, contenders, five_copies, settle_alloca
 
 STEPS, WIDTHS = (4, 20, 100, 1000), (64, 256, 1024, 4096, 16384)
 MEBIBYTE = 2**20
+# Colours of Okabe and Ito, "Color Universal Design", 2008: told apart by colour-blind readers. Markers say it again.
+LOOKS = list(
+    zip(
+        ("#000000", "#D55E00", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#009E73", "#CC79A7", "#F0E442", "#999999",
+         "#555555"),
+        "xosDd^v<>Ph",
+        strict=True,
+    )
+)  # fmt: skip
 
 
 def seconds(run: Contender, current: torch.Tensor, weights: torch.Tensor, budget: float) -> float:
@@ -94,13 +103,15 @@ def main(output: Path, threads: int, budget: float, batch: int) -> None:
         figure = Figure(figsize=(11, 4.5), layout="constrained")
         for position, (axis, title) in enumerate((("T", f"B={batch}, N=256"), ("N", f"T=20, B={batch}")), start=1):
             axes = figure.add_subplot(1, 2, position)
-            for name in dict.fromkeys(row["contender"] for row in rows):
+            names = dict.fromkeys(row["contender"] for row in rows)
+            for name, (colour, marker) in zip(names, LOOKS, strict=False):  # without the extra [peers] two are missing
                 own = [row for row in rows if row["axis"] == axis and row["contender"] == name]
                 dashed = "--" if name == "five copies" else "-"
-                axes.plot([row["value"] for row in own], [row[quantity] for row in own], dashed, marker="o", label=name)
+                values = [row["value"] for row in own], [row[quantity] for row in own]
+                axes.plot(*values, dashed, color=colour, marker=marker, label=name)
             axes.set(xscale="log", yscale="log", xlabel=axis, ylabel=label, title=title)
             axes.grid(alpha=0.3, which="both")
-        axes.legend(fontsize=7)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
         figure.savefig(output / file_name, dpi=110)
 
 
