@@ -85,6 +85,13 @@ class Neuron(nn.Module, ABC):
         """What runs the time steps on `device`: the library's own code unless a subclass says otherwise."""
         return self.library
 
+    def threads(self, device: torch.device | str = "cpu") -> str | None:
+        """Whose threads run the time steps on `device`, where the neuron starts any itself; None: torch's operations.
+
+        "openmp" (those of torch's runtime) or "python" (a pool), see `neurons.kernels.threads`.
+        """
+        return None
+
     def effective_parameters(self) -> dict[str, Any]:
         """The values in force, for results: the configuration, or in native mode the library's defaults under it."""
         return self.config.to_dict()
@@ -138,7 +145,7 @@ class Neuron(nn.Module, ABC):
         return f"its parameters do not tell {', '.join(sorted(missing))}" if missing else ""
 
     def describe(self, device: torch.device | str = "cpu") -> dict[str, Any]:
-        """Name, mode, equation, library, version, backend and values in force: what a result records of its neuron."""
+        """Name, mode, equation, library, version, backend, its threads, values in force: what a result records."""
         return {
             "name": self.name,
             "mode": self.mode,
@@ -146,6 +153,7 @@ class Neuron(nn.Module, ABC):
             "library": self.library,
             "version": _version(self.library),
             "backend": self.backend(device),
+            "threads": self.threads(device),
             "stochastic": self.stochastic,
             "parameters": self.effective_parameters(),
         }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neurons.base import SMALLEST_THRESHOLD, Neuron
-from neurons.kernels.dispatch import backend_for, backend_of
+from neurons.kernels.dispatch import backend_for, backend_of, threads_of
 from neurons.parameters import DEFAULTS, Mode, NeuronParameters
 from neurons.unroll import State
 
@@ -44,6 +44,9 @@ class LIF(Neuron):
 
     def backend(self, device: torch.device | str = "cpu") -> str:
         return backend_of(torch.device(device))
+
+    def threads(self, device: torch.device | str = "cpu") -> str | None:
+        return threads_of(torch.device(device))
 
     def equation(self) -> str:
         synapse = "" if self.config.alpha is None else "i[t] = alpha*i[t-1] + x[t]; "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from neurons.base import SMALLEST_THRESHOLD, Neuron
-from neurons.kernels.dispatch import backend_for, backend_of
+from neurons.kernels.dispatch import backend_for, backend_of, threads_of
 from neurons.names import PARALIF_MODES
 from neurons.paralif_replay import ParaLIFReplay, ParaLIFTerms
 from neurons.parameters import DEFAULTS, Mode, NeuronParameters, check_word
@@ -122,6 +122,9 @@ class ParaLIF(Neuron):
 
     def backend(self, device: torch.device | str = "cpu") -> str:
         return backend_of(torch.device(device))
+
+    def threads(self, device: torch.device | str = "cpu") -> str | None:
+        return threads_of(torch.device(device))
 
     def equation(self) -> str:
         values = self.effective_parameters()

@@ -42,6 +42,15 @@ def backend_of(device: torch.device) -> str:
     return "triton" if device.type == "cuda" and _has("triton") else "torch"
 
 
+def threads_of(device: torch.device) -> str | None:
+    """Whose threads `backend_of(device)` starts, "openmp" or "python"; None for a backend that starts none."""
+    if backend_of(device) != "numba":
+        return None
+    from neurons.kernels.threads import scheduler
+
+    return scheduler()
+
+
 def backend_for(current: Tensor) -> Backend:
     """The backend for this tensor, one autograd node for all T.
 

@@ -367,7 +367,7 @@ def _branch(
     else:
         evidence = {"spikes": False, "reason": "a control without spikes"}
     save_model(output / "model.safetensors", network, _identity(config, frozen.trunk))
-    neurons = [neuron.describe() for neuron in network.head.neurons]  # type: ignore[union-attr]
+    neurons = [neuron.describe(env.device) for neuron in network.head.neurons]  # type: ignore[union-attr]
     return network, {**figures, "evidence": evidence, "neurons": neurons}
 
 

@@ -8,21 +8,36 @@ import sys
 
 import pytest
 
-from neurons import NEURONS
+from neurons import NEURONS, make_neuron
 from neurons.__main__ import main
+from neurons.kernels.threads import scheduler
+from neurons.names import entries
 
 
 def test_lists_every_name_without_torch() -> None:
-    code = "import sys; from neurons.__main__ import main; main([]); assert 'torch' not in sys.modules"
+    code = "import sys; from neurons.__main__ import main; main(['--names']); assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()][: len(NEURONS)] == list(NEURONS)
 
 
+def test_without_names_all_are_described(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name in NEURONS:
+        described = make_neuron(name).describe()
+        assert f"{name} {entries()[name].summary} (shared)" in text
+        for shown in (described["equation"], f"{described['library']} {described['version']}"):
+            assert shown in text
+        assert all(f"{parameter}={value}" in text for parameter, value in described["parameters"].items())
+
+
 def test_describes_named_neurons(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["lif", "snntorch-lif", "--mode", "native"]) == 0
+    assert main(["lif", "snntorch-lif", "--mode", "native", "--json"]) == 0
     ours, theirs = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert (ours["name"], ours["library"]) == ("lif", "neurons")
+    assert (ours["backend"], ours["threads"]) == ("numba", scheduler())
+    assert theirs["threads"] is None
     assert (theirs["mode"], theirs["parameters"]["reset"]) == ("native", "subtract")
 
 
@@ -40,3 +55,7 @@ def test_missing_library_is_named(
     monkeypatch.setitem(sys.modules, library, None)  # what Python does to an import that must fail
     assert main([name]) == 1
     assert f"pip install {library}" in capsys.readouterr().out
+    assert main([]) == 0  # in the whole list its absence is told, and is no fault
+    listed = capsys.readouterr().out
+    assert f"pip install {library}" in listed
+    assert "lif  our multi-step LIF" in listed
