@@ -54,7 +54,7 @@ EPS = "0.25/255,0.5/255,1/255,2/255,4/255,8/255"
     type=click.Path(path_type=Path),
     help="Result folder.  [default: attacks/<first run>-<bundle>-<norm>-s<seed>]",
 )
-@click.option("--resume", is_flag=True, help="Continue the evaluation in --output-dir.")
+@click.option("--resume", is_flag=True, help="Continue the evaluation in --output-dir, or add runs to it.")
 @click.option("--overwrite", is_flag=True, help="Replace the evaluation in --output-dir.")
 def main(
     runs: tuple[Path, ...], verify: Path | None, bundle: str | None, attack: str | None, gradient: str | None,

@@ -16,9 +16,10 @@ import torch
 
 from resnet_spiking.attacks.figures import figures_of, paired, trap
 from resnet_spiking.attacks.journal import Journal
+from resnet_spiking.attacks.reuse import finished_models, same_terms
 from resnet_spiking.attacks.settings import Settings
 from resnet_spiking.attacks.subjects import Sample, Subject
-from resnet_spiking.attacks.sweep import Sweep, Watch, plan_for, sweep
+from resnet_spiking.attacks.sweep import Plan, Sweep, Watch, plan_for, sweep
 from resnet_spiking.attacks.target import Target, attackable, make_target
 from resnet_spiking.attacks.trust.hygiene import hashes
 from resnet_spiking.attacks.trust.probe import Probe
@@ -50,12 +51,14 @@ def evaluate(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    reuse: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Attack every subject on the same images and return what ``output/result.json`` then holds.
 
     A subject named ``default`` is what the others are paired with and what transfers come from. Beside the
     result: ``adversarial-<name>.npz`` (see ``Examples``), ``table.csv``, ``curves.png``, ``panel.png``, and until it is
-    finished ``state/``, from which ``resume`` continues to the same bits.
+    finished ``state/``, from which ``resume`` continues to the same bits. ``resume`` with further subjects adds
+    them: what ``output``, or a folder of ``reuse``, has finished on the same terms is taken over, not attacked again.
 
     Raises ``UserError`` for anything the user can put right, before any attack where that is possible;
     ``Interrupted`` when asked to stop, with everything that is finished kept.
@@ -70,10 +73,15 @@ def evaluate(
     with _attackable(subjects, to.device) as models:
         before = hashes(models)
         targets = _targets(subjects, sample, settings, to.device)
-        _check_plans(subjects, targets, settings)
+        plans = _plans(subjects, targets, settings)
+        earlier = finished_models([*([output] if resume else []), *reuse], identity, subjects, plans)
         journal = _claim(output, identity, overwrite=overwrite)
         swept: dict[str, Sweep] = {}
         for subject in subjects:
+            if subject.name in earlier:
+                to.report(f"{subject.name}: finished before, not attacked again")
+                swept[subject.name] = Sweep(earlier[subject.name].examples)
+                continue
             swept[subject.name] = sweep(
                 subject,
                 targets[subject.name],
@@ -87,9 +95,16 @@ def evaluate(
         pairs = {subject.name: (subject, swept[subject.name]) for subject in subjects}
         for subject in subjects:
             probe = Probe(subject, targets[subject.name], sample, settings, swept[subject.name], journal, pairs)
-            entry = _entry(subject, targets[subject.name], swept, before)
+            done = earlier.get(subject.name)
+            entry = dict(done.entry) if done else _entry(subject, targets[subject.name], swept, before)
+            entry.pop("mcnemar", None)
+            entry |= _beside(subject, swept)
             entry["checks"] = run_checks(
-                probe, before, progress=_labelled(to, f"checks of {subject.name}"), should_stop=to.should_stop
+                probe,
+                before,
+                known=done.entry["checks"] if done else (),
+                progress=_labelled(to, f"checks of {subject.name}"),
+                should_stop=to.should_stop,
             )
             entry["unreliable"] = unreliable(entry["checks"])
             entry["checked_at"] = {
@@ -136,13 +151,22 @@ def _finished(output: Path, identity: dict[str, Any], *, resume: bool, overwrite
         return None
     if not path.exists():
         raise UserError(f"{output} holds no evaluation to resume; leave --resume out to start one")
-    stored = read_json(path)
-    different = [name for name, value in identity.items() if stored.get(name) != value]
-    if different:
+    differing = same_terms(read_json(path), identity)
+    if differing:
         raise UserError(
-            f"{output} was started with other {', '.join(different)}; use the same options and version, or --overwrite"
+            f"{output} was started with other {', '.join(differing)}; use the same options and version, or --overwrite"
         )
-    return read_json(output / "result.json") if (output / "result.json").exists() else None
+    if not (output / "result.json").exists():
+        return None
+    result = read_json(output / "result.json")
+    finished, wanted = [entry["name"] for entry in result["models"]], list(identity["models"])
+    absent = [name for name in finished if name not in wanted]
+    if absent:
+        raise UserError(
+            f"{output} holds finished results of {', '.join(absent)} too, which this command does not name; name their "
+            "runs as well, or choose another --output-dir"
+        )
+    return result if finished == wanted else None
 
 
 def _claim(output: Path, identity: dict[str, Any], *, overwrite: bool) -> Journal:
@@ -154,7 +178,11 @@ def _claim(output: Path, identity: dict[str, Any], *, overwrite: bool) -> Journa
             for pattern in ("result.json", "table.csv", "*.png", "adversarial-*.npz"):
                 for old in output.glob(pattern):
                     old.unlink()
-        write_json(output / "config.json", identity)
+        # Models that were left out keep their place: their pieces are still there, under these bytes.
+        known = (
+            read_json(output / "config.json")["models"] if (output / "config.json").exists() and not overwrite else {}
+        )
+        write_json(output / "config.json", {**identity, "models": {**known, **identity["models"]}})
         return Journal(output / "state")
     except OSError as error:
         raise UserError(f"cannot write to {output} ({error.strerror}); choose another --output-dir") from None
@@ -189,17 +217,24 @@ def _targets(
     return targets
 
 
-def _check_plans(subjects: Sequence[Subject], targets: dict[str, Target], settings: Settings) -> None:
-    """Raise ``UserError`` when no stage of the bundle can run against any model."""
-    reasons: dict[str, str] = {}
+def _plans(subjects: Sequence[Subject], targets: dict[str, Target], settings: Settings) -> dict[str, Plan]:
+    """Return what runs against each model. Raises ``UserError`` when no stage of the bundle can run against any."""
+    plans = {}
     for subject in subjects:
         sources = {name: target for name, target in targets.items() if name != subject.name}
-        plan = plan_for(subject, targets[subject.name], settings, sources)
-        if plan.minimum or plan.stages:
-            return
-        reasons |= plan.skipped
-    if reasons:
+        plans[subject.name] = plan_for(subject, targets[subject.name], settings, sources)
+    reasons = {label: reason for plan in plans.values() for label, reason in plan.skipped.items()}
+    if reasons and not any(plan.minimum or plan.stages for plan in plans.values()):
         raise UserError("nothing can run: " + "; ".join(f"{label}: {reason}" for label, reason in reasons.items()))
+    return plans
+
+
+def _beside(subject: Subject, swept: dict[str, Sweep]) -> dict[str, Any]:
+    """Return the part of a model's entry that depends on which other models there are."""
+    found: dict[str, Any] = {"others": sorted(name for name in swept if name != subject.name)}
+    if "default" in swept and subject.name != "default":
+        found["mcnemar"] = paired(swept[subject.name].examples, swept["default"].examples)
+    return found
 
 
 def _entry(subject: Subject, target: Target, swept: dict[str, Sweep], before: dict[str, str]) -> dict[str, Any]:
@@ -212,9 +247,6 @@ def _entry(subject: Subject, target: Target, swept: dict[str, Sweep], before: di
             # A minimum-norm attack runs once; its cost stands at the smallest radius.
             spent = found.spent.get((radius, stages.index(stage)))
             own.update(asdict(spent) if spent else {})
-    pairing = {}
-    if "default" in swept and subject.name != "default":
-        pairing["mcnemar"] = paired(found.examples, swept["default"].examples)
     return {
         "name": subject.name,
         "run": subject.run,
@@ -225,8 +257,8 @@ def _entry(subject: Subject, target: Target, swept: dict[str, Sweep], before: di
         "rule": target.rule,
         "draws": target.draws,
         "votes": target.votes,
+        "stages": stages,
         **figures,
-        **pairing,
         "trap": trap(figures),
         "skipped": found.skipped,
         "details": subject.details,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from resnet_spiking.attacks.settings import Settings
 from resnet_spiking.attacks.subjects import Sample, Subject, has_spikes
 from resnet_spiking.attacks.target import Target
 from resnet_spiking.attacks.threat import Threat
+from resnet_spiking.config import content_key
 from resnet_spiking.errors import UserError
 from resnet_spiking.training.randomness import generator_for
 
@@ -126,7 +128,7 @@ def plan_for(subject: Subject, target: Target, settings: Settings, sources: Mapp
 def _obstacle(stage: Stage, target: Target, norm: str, sources: Mapping[str, Target]) -> str:
     if norm not in find_attack(stage.attack).norms:
         return f"not defined for {norm}"
-    if stage.attack == "transfer" and not _sources_of(stage, sources):
+    if stage.attack == "transfer" and not sources_of(stage, sources):
         return "no such model among the runs to transfer from"
     if stage.mode != BEST:
         mode = make_mode(stage.mode)
@@ -138,12 +140,15 @@ def _obstacle(stage: Stage, target: Target, norm: str, sources: Mapping[str, Tar
     return ""
 
 
-def _sources_of(stage: Stage, sources: Mapping[str, Target]) -> list[Target]:
-    """Return the models a transfer comes from, each under one family of surrogates for every neuron."""
+def sources_of(stage: Stage, sources: Mapping[str, Target]) -> dict[str, Target]:
+    """Return the models a transfer comes from by name, each under one family of surrogates for every neuron."""
     if stage.source is None:
-        return []
-    chosen = [source for name, source in sources.items() if (name == "default") == (stage.source == "default")]
-    return [source.using(make_mode("atan:2" if has_spikes(source.model) else "own")) for source in chosen]
+        return {}
+    return {
+        name: source.using(make_mode("atan:2" if has_spikes(source.model) else "own"))
+        for name, source in sources.items()
+        if (name == "default") == (stage.source == "default")
+    }
 
 
 class _Sweeping:
@@ -194,7 +199,7 @@ class _Sweeping:
         count, radii = len(self.sample), len(self.settings.eps)
         correct, predicted, margins = np.zeros(count, bool), np.zeros(count, np.int64), np.zeros(count, np.float32)
         for number, rows in enumerate(self._chunks(np.arange(count))):
-            piece = self._kept(f"clean-{number}", rows, partial(self._score, rows, number))
+            piece = self._kept(("clean", number), rows, partial(self._score, rows, number))
             correct[rows], predicted[rows], margins[rows] = piece["correct"], piece["prediction"], piece["margin"]
         stages = ([self.minimum] if self.minimum else []) + self.stages
         return Examples(
@@ -231,7 +236,7 @@ class _Sweeping:
         """Run the minimum-norm attack once; what it finds is broken at every radius not below its norm."""
         table, spent = self.examples, self.spent.setdefault((0, 0), Spent(stage.mode))
         for number, rows in enumerate(self._chunks(table.clean_correct.nonzero()[0])):
-            piece = self._piece(stage, f"minimum-{number}", (stage.label, number), rows, None)
+            piece = self._piece(stage, (stage.label, number), rows, None)
             spent.add(piece)
             for place, row in enumerate(rows[piece["broken"]].tolist()):
                 table.minimum_norm[row] = piece["norms"][place]
@@ -278,7 +283,7 @@ class _Sweeping:
                 "steps": np.zeros(int(broken.sum()), np.int64),
             }
 
-        piece = self._kept(f"stretched-{number}", rows, compute)
+        piece = self._kept(("stretched", stage.label, number, radii.tolist()), rows, compute)
         hit = piece["broken"]
         for place, (row, radius) in enumerate(zip(rows[hit].tolist(), radii[hit].tolist(), strict=True)):
             self._record(row, radius, 0, piece, place)
@@ -292,7 +297,7 @@ class _Sweeping:
         spent = self.spent.setdefault((radius, position), Spent(resolved.mode))
         reached = np.full(len(table), np.nan, np.float32)
         for chunk, members in enumerate(self._chunks(rows)):
-            piece = self._piece(resolved, f"{radius}-{position}-{chunk}", (stage.label, repr(eps), chunk), members, eps)
+            piece = self._piece(resolved, (stage.label, repr(eps), chunk), members, eps)
             spent.add(piece)
             reached[members] = piece["margins"]
             table.tried[radius, position, members] = np.where(piece["broken"], BROKEN, SURVIVED)
@@ -305,25 +310,27 @@ class _Sweeping:
         broken = int((table.tried[radius, position] == BROKEN).sum())
         self._report(stage.label, f"eps {self.settings.labels[radius]}", len(rows), broken, spent)
 
-    def _piece(
-        self, stage: Stage, key: str, labels: tuple[str | int, ...], rows: NDArray[np.int64], eps: float | None
-    ) -> Arrays:
+    def _piece(self, stage: Stage, labels: tuple[str | int, ...], rows: NDArray[np.int64], eps: float | None) -> Arrays:
         """Return what the stage did to the images at ``rows``: from the journal, or done now."""
+        sources = sources_of(stage, self.sources)
 
         def compute() -> Arrays:
             images, truth = self._batch(rows)
             steer, confirm = self._generator(*labels), self._generator(*labels, "confirm")
-            norm, sources = self.settings.norm, _sources_of(stage, self.sources)
-            return attack_chunk(stage, self.target, images, truth, norm, eps, steer, confirm, sources)
+            return attack_chunk(
+                stage, self.target, images, truth, self.settings.norm, eps, steer, confirm, list(sources.values())
+            )
 
-        return self._kept(key, rows, compute)
+        return self._kept((stage.attack, stage.mode, stage.options, eps, sorted(sources), labels), rows, compute)
 
-    def _kept(self, key: str, rows: NDArray[np.int64], compute: Callable[[], Arrays]) -> Arrays:
-        """Return the piece ``key`` about the images at ``rows`` from the journal, or computed."""
-        piece = self.journal.arrays(f"{self.subject.name}-{key}", lambda: {"rows": rows, **compute()})
-        if not np.array_equal(piece["rows"], rows):
-            raise UserError("the saved state belongs to another evaluation; start again with --overwrite")
-        return piece
+    def _kept(self, key: tuple[Any, ...], rows: NDArray[np.int64], compute: Callable[[], Arrays]) -> Arrays:
+        """Return the piece ``key`` about the images at ``rows`` from the journal, or computed.
+
+        All that a piece depends on is in its name, so that one from before models were added or left out is found
+        where it still holds, and only there.
+        """
+        images = self.sample.indices[rows].tolist()
+        return self.journal.arrays(f"{self.subject.name}-{content_key(*map(str, key), images)}", compute)
 
     def _record(self, row: int, radius: int, position: int, piece: Arrays, place: int) -> None:
         table = self.examples

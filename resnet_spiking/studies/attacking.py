@@ -21,7 +21,8 @@ def attack_settings(block: dict[str, Any]) -> Settings:
 def attack_networks(folder: Path, label: str, payload: dict[str, Any], environment: Environment) -> Path:
     """Attack finished runs of the study in ``folder`` on the same images; return ``attacks/<label>/result.json``.
 
-    An evaluation that was interrupted continues; one that another version began starts afresh.
+    An evaluation that was interrupted continues; one that another version began starts afresh. Networks that an
+    earlier evaluation of the study finished on the same terms are taken over: a further one costs its own attack.
     """
     runs = [folder / "runs" / run for run in payload["runs"]]
     subjects, notes = load_subjects(runs)
@@ -30,13 +31,15 @@ def attack_networks(folder: Path, label: str, payload: dict[str, Any], environme
     sample = load_sample(runs[0], payload["samples"], environment.data_dir)
     settings = attack_settings(payload)
     output = folder / "attacks" / label
+    # A label ends in the key of its networks; what stands before is the same for fewer or more of them.
+    kin = [path for path in sorted(output.parent.glob(f"{label.rpartition('-')[0]}-*")) if path != output]
     attacker = Attacker(environment.device, environment.report, environment.progress, environment.should_stop)
     begun = (output / "config.json").exists()
     try:
-        evaluate(subjects, sample, settings, output, attacker, resume=begun)
+        evaluate(subjects, sample, settings, output, attacker, resume=begun, reuse=kin)
     except UserError as error:
         if not begun:
             raise
         environment.report(f"starting afresh: {error}")
-        evaluate(subjects, sample, settings, output, attacker, overwrite=True)
+        evaluate(subjects, sample, settings, output, attacker, overwrite=True, reuse=kin)
     return output / "result.json"

@@ -116,6 +116,67 @@ def test_a_stopped_evaluation_resumes_to_the_same_result(folder: Path, tmp_path:
     assert evaluate(subjects(), sample, settings, tmp_path / "e", resume=True) == result
 
 
+def test_a_run_is_added_without_attacking_the_others_again(folder: Path, tmp_path: Path) -> None:
+    """The result is the one of naming both at once."""
+    settings, sample = cases.settings_for(eps=(0.02, 0.2)), cases.digits_sample(SAMPLE)
+    default, lif = subjects()
+    evaluate([default], sample, settings, tmp_path / "alone")
+    reports: list[str] = []
+    added = evaluate([default, lif], sample, settings, tmp_path / "alone", Attacker(report=reports.append), resume=True)
+    assert figures(added) == figures(read(folder))
+    assert reports[0] == "default: finished before, not attacked again"
+    assert not any(line.startswith("default, ") for line in reports)
+    for name in ("adversarial-default.npz", "adversarial-lif.npz"):
+        assert (tmp_path / "alone" / name).read_bytes() == (folder / name).read_bytes()
+    assert verified(tmp_path / "alone") == []
+
+
+def test_a_run_can_be_left_out_of_an_unfinished_evaluation(folder: Path, tmp_path: Path) -> None:
+    settings, sample = cases.settings_for(eps=(0.02, 0.2)), cases.digits_sample(SAMPLE)
+    left = [200]
+
+    def should_stop() -> bool:
+        left[0] -= 1
+        return left[0] < 0
+
+    with pytest.raises(Interrupted):
+        evaluate(subjects(), sample, settings, tmp_path / "e", Attacker(should_stop=should_stop))
+    pieces = set((tmp_path / "e" / "state").iterdir())
+    assert pieces
+    evaluate(subjects()[:1], sample, settings, tmp_path / "e", resume=True)
+    whole = evaluate(subjects(), sample, settings, tmp_path / "e", resume=True)
+    assert figures(whole) == figures(read(folder))
+
+
+def test_a_model_whose_attacks_would_change_is_attacked_again(folder: Path, tmp_path: Path) -> None:
+    """With Default beside it a model is also attacked by transfer from Default."""
+    settings, sample = cases.settings_for(eps=(0.02, 0.2)), cases.digits_sample(SAMPLE)
+    default, lif = subjects()
+    alone = evaluate([lif], sample, settings, tmp_path / "e")
+    assert "transfer from default" in alone["models"][0]["skipped"]
+    both = evaluate([default, lif], sample, settings, tmp_path / "e", resume=True)
+    assert figures(both) == figures(read(folder))
+
+
+def test_other_terms_are_not_taken_over(folder: Path, tmp_path: Path) -> None:
+    """Results of another radius, model or attack count for nothing, wherever they lie."""
+    sample, default = cases.digits_sample(SAMPLE), subjects()[:1]
+    reports: list[str] = []
+    told = Attacker(report=reports.append)
+    evaluate(default, sample, cases.settings_for(eps=(0.02, 0.3)), tmp_path / "radius", told, reuse=[folder])
+    assert not any("finished before" in line for line in reports)
+    evaluate(default, sample, cases.settings_for(eps=(0.02, 0.2)), tmp_path / "same", told, reuse=[folder])
+    assert reports[-1] == "default: finished before, not attacked again"
+
+
+def test_damaged_images_are_not_taken_over(copy: Path) -> None:
+    path = copy / "adversarial-default.npz"
+    path.write_bytes(path.read_bytes()[:-1])
+    more = [*subjects(), Subject("twin", cases.spiking_digits("lif", seed=1), "lif", "runs/twin")]
+    with pytest.raises(UserError, match=r"adversarial-default\.npz is missing or is not what"):
+        evaluate(more, cases.digits_sample(SAMPLE), cases.settings_for(eps=(0.02, 0.2)), copy, resume=True)
+
+
 def test_an_existing_evaluation_is_kept_unless_told_otherwise(copy: Path) -> None:
     sample, settings = cases.digits_sample(SAMPLE), cases.settings_for(eps=(0.02, 0.2))
     before = (copy / "result.json").read_bytes()
@@ -123,7 +184,10 @@ def test_an_existing_evaluation_is_kept_unless_told_otherwise(copy: Path) -> Non
         evaluate(subjects(), sample, settings, copy)
     with pytest.raises(UserError, match="other settings"):
         evaluate(subjects(), sample, cases.settings_for(eps=(0.02, 0.3)), copy, resume=True)
-    with pytest.raises(UserError, match="other models"):
+    other = [subjects()[0], Subject("lif", cases.spiking_digits("lif", seed=1), "lif", "runs/lif")]
+    with pytest.raises(UserError, match="other model 'lif'"):
+        evaluate(other, sample, settings, copy, resume=True)
+    with pytest.raises(UserError, match="holds finished results of lif too"):
         evaluate(subjects()[:1], sample, settings, copy, resume=True)
     with pytest.raises(UserError, match="no evaluation to resume"):
         evaluate(subjects(), sample, settings, copy / "absent", resume=True)

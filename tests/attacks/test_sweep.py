@@ -205,12 +205,16 @@ def test_the_best_mode_is_the_one_of_largest_margin_on_the_same_images() -> None
     assert found.examples.stages[2] == "apgd-t+best"
 
 
-def test_state_of_another_evaluation_is_refused(tmp_path: Path, linear: nn.Module) -> None:
+def test_state_about_other_images_is_not_used(tmp_path: Path, linear: nn.Module) -> None:
     journal, settings = Journal(tmp_path), cases.settings_for(Bundle("b", "", (Stage("fgsm"),)))
-    run(linear, cases.digits_sample(14), settings, journal)
-    fewer = Sample(cases.digits_sample(14).images, cases.digits_sample(14).indices[:3], "digits", "")
-    with pytest.raises(UserError, match="another evaluation"):
-        run(linear, fewer, settings, journal)
+    whole = cases.digits_sample(14)
+    run(linear, whole, settings, journal)
+    for rows in (slice(0, 3), slice(4, 11)):
+        part = Sample(whole.images, whole.indices[rows], "digits", "")
+        found, alone = run(linear, part, settings, journal), run(linear, part, settings)
+        assert np.array_equal(found.examples.adversarial, alone.examples.adversarial)
+        assert np.array_equal(found.examples.broken, alone.examples.broken)
+        assert np.array_equal(found.examples.label, whole.labels[rows].numpy())
 
 
 def test_settings_refuse_what_is_no_radius() -> None:

@@ -112,7 +112,7 @@ def finite_difference(probe: Probe) -> Check:
             estimate += ((ahead - behind) / (2 * width))[:, None] * per_image(direction)
         return float(functional.cosine_similarity(analytic, estimate, dim=1).median())
 
-    cosine = float(probe.journal.value(f"{probe.subject.name}-check-T15", compute))
+    cosine = float(probe.value("T15", compute))
     count = min(SMOOTHED_IMAGES, len(probe.rows))
     value = f"{cosine:.3f} over {count} images, {probe.checking.probes} directions"
     return Check("T15", title, value, threshold, cosine >= 0.05)

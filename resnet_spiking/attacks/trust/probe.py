@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,12 @@ class Probe:
         """Return by how much the reported accuracy at ``radius`` would fall if all survivors were as those tried."""
         left = int(self.examples.surviving(self.radius).sum())
         return broken / tried * left / len(self.examples) if tried else 0.0
+
+    def value(self, key: str, compute: Callable[[], Any]) -> Any:
+        """Return the JSON-ready value ``key`` of this sweep from the journal, or computed."""
+        table = self.examples
+        swept = content_key(table.stages.tolist(), hashlib.sha256(table.broken.tobytes()).hexdigest())
+        return self.journal.value(f"{self.subject.name}-check-{key}-{swept}", compute)
 
     def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Return pixels and labels of images of the sample, on the model's device."""

@@ -77,7 +77,7 @@ def _signal_to_noise(probe: Probe) -> float:
         noise = each.var(0).sum(1).sqrt() / ENOUGH**0.5
         return float((each.mean(0).norm(dim=1) / noise.clamp_min(torch.finfo(noise.dtype).tiny)).median())
 
-    return float(probe.journal.value(f"{probe.subject.name}-check-T17-snr", compute))
+    return float(probe.value("T17-snr", compute))
 
 
 def _standard_error(probe: Probe) -> float:

@@ -1,0 +1,31 @@
+"""Which earlier evaluations of a study a further one may take finished networks from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resnet_spiking.studies import attacking
+from resnet_spiking.training.run import Environment
+
+
+def test_only_evaluations_that_differ_in_their_networks_are_offered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = "digits-resnet18-quick-linf-s0"
+    for name in (f"{prefix}-11111111", f"{prefix}-22222222", "digits-resnet18-quick-linf-s1-33333333"):
+        (tmp_path / "attacks" / name).mkdir(parents=True)
+    calls: list[tuple[Path, dict[str, Any]]] = []
+    monkeypatch.setattr(attacking, "load_subjects", lambda runs: ([], []))
+    monkeypatch.setattr(attacking, "load_sample", lambda run, samples, data_dir: None)
+    monkeypatch.setattr(
+        attacking, "evaluate", lambda subjects, sample, settings, output, attacker, **how: calls.append((output, how))
+    )
+    payload = {"runs": ["a"], "samples": 5, "bundle": "quick", "norm": "linf", "eps": ["1/255"]}
+    path = attacking.attack_networks(tmp_path, f"{prefix}-22222222", payload, Environment())
+    ((output, how),) = calls
+    assert path == output / "result.json"
+    assert output.name == f"{prefix}-22222222"
+    assert how == {"resume": False, "reuse": [tmp_path / "attacks" / f"{prefix}-11111111"]}
