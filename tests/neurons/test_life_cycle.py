@@ -75,7 +75,7 @@ def test_half_precision_and_empty_batch(name: str) -> None:
     assert current.grad.shape == (4, 0, 3)
 
 
-@pytest.mark.parametrize("name", ["lif", "snntorch-lif", "snntorch-synaptic", "norse-lifbox", "norse-lif", "paralif-t"])
+@pytest.mark.parametrize("name", NEURONS)
 def test_nothing_is_left_of_dropped_neurons(name: str) -> None:
     """A thousand are made, run and dropped; none survives, in our hands or in a library's list."""
     current = torch.rand(2, 1, 3, requires_grad=True)
