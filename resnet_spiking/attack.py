@@ -55,12 +55,19 @@ EPS = "0.25/255,0.5/255,1/255,2/255,4/255,8/255"
     help="Result folder.  [default: attacks/<first run>-<bundle>-<norm>-s<seed>]",
 )
 @click.option("--resume", is_flag=True, help="Continue the evaluation in --output-dir, or add runs to it.")
+@click.option(
+    "--reuse",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="RESULT",
+    help="Take over models that this evaluation finished on the same terms; give it again for another.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the evaluation in --output-dir.")
 def main(
     runs: tuple[Path, ...], verify: Path | None, bundle: str | None, attack: str | None, gradient: str | None,
     norm: str, eps: str, samples: int, rule: str | None, draws: int, votes: int, data_dir: Path | None,
     weights: str | None, batch_size: int, seed: int, device: str, output_dir: Path | None, resume: bool,
-    overwrite: bool,
+    reuse: tuple[Path, ...], overwrite: bool,
 ) -> None:  # fmt: skip
     from resnet_spiking.errors import UserError
 
@@ -96,7 +103,9 @@ def main(
     with stop_signal() as should_stop, progress_bars() as progress:
         attacker = Attacker(where, lambda line: click.echo(line, err=True), progress, should_stop)
         try:
-            result = evaluate(subjects, sample, settings, output, attacker, resume=resume, overwrite=overwrite)
+            result = evaluate(
+                subjects, sample, settings, output, attacker, resume=resume, overwrite=overwrite, reuse=reuse
+            )
         except Interrupted:
             result = None
     if result is None:

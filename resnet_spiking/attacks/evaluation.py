@@ -65,6 +65,11 @@ def evaluate(
     """
     to = attacker or Attacker()
     _check_subjects(subjects)
+    for folder in reuse:
+        if not (folder / "result.json").is_file():
+            raise UserError(
+                f"{folder} holds no finished evaluation to take models from; name a folder with result.json"
+            )
     identity = _identity(subjects, sample, settings)
     finished = _finished(output, identity, resume=resume, overwrite=overwrite)
     if finished is not None:

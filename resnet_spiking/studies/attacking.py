@@ -32,7 +32,11 @@ def attack_networks(folder: Path, label: str, payload: dict[str, Any], environme
     settings = attack_settings(payload)
     output = folder / "attacks" / label
     # A label ends in the key of its networks; what stands before is the same for fewer or more of them.
-    kin = [path for path in sorted(output.parent.glob(f"{label.rpartition('-')[0]}-*")) if path != output]
+    kin = [
+        path
+        for path in sorted(output.parent.glob(f"{label.rpartition('-')[0]}-*"))
+        if path != output and (path / "result.json").exists()
+    ]
     attacker = Attacker(environment.device, environment.report, environment.progress, environment.should_stop)
     begun = (output / "config.json").exists()
     try:

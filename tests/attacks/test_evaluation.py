@@ -165,6 +165,9 @@ def test_other_terms_are_not_taken_over(folder: Path, tmp_path: Path) -> None:
     told = Attacker(report=reports.append)
     evaluate(default, sample, cases.settings_for(eps=(0.02, 0.3)), tmp_path / "radius", told, reuse=[folder])
     assert not any("finished before" in line for line in reports)
+    with pytest.raises(UserError, match="holds no finished evaluation to take models from"):
+        evaluate(default, sample, cases.settings_for(eps=(0.02, 0.2)), tmp_path / "none", told, reuse=[tmp_path])
+    assert not (tmp_path / "none").exists()
     evaluate(default, sample, cases.settings_for(eps=(0.02, 0.2)), tmp_path / "same", told, reuse=[folder])
     assert reports[-1] == "default: finished before, not attacked again"
 

@@ -17,6 +17,8 @@ def test_only_evaluations_that_differ_in_their_networks_are_offered(
     prefix = "digits-resnet18-quick-linf-s0"
     for name in (f"{prefix}-11111111", f"{prefix}-22222222", "digits-resnet18-quick-linf-s1-33333333"):
         (tmp_path / "attacks" / name).mkdir(parents=True)
+        (tmp_path / "attacks" / name / "result.json").write_text("{}")
+    (tmp_path / "attacks" / f"{prefix}-44444444").mkdir()  # not finished
     calls: list[tuple[Path, dict[str, Any]]] = []
     monkeypatch.setattr(attacking, "load_subjects", lambda runs: ([], []))
     monkeypatch.setattr(attacking, "load_sample", lambda run, samples, data_dir: None)
