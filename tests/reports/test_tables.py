@@ -55,6 +55,41 @@ def test_the_accuracy_table_by_hand(known: Digest) -> None:
     assert any("sample standard deviation" in note for note in table.notes)
 
 
+def test_pairs_by_hand(known: Digest) -> None:
+    """``lif`` gets 18, 26 and 28 of 200 images wrong, ``relu`` 30 in the one seed they share, always the first ones."""
+    (table,) = tables(known, "pairs")
+    # Seed 0: 12 images (18-29) on which only lif is right; both name the same class on the others.
+    row = ["lif", "relu", "1", "+6.00", "–", "94.00 %", "0 of 1", f"{2 / 2**12:.3f}".replace("0.000", "< 0.001")]
+    assert [[cell.text for cell in found] for found in table.rows] == [row]
+
+
+def test_pairs_over_seeds(invented: Any, tmp_path: Path) -> None:
+    """A neuron against its twin, which answers alike in two seeds of three, and against another."""
+    wrong = {"lif": (20, 24, 22), "snntorch-lif": (20, 24, 23), "norse-lifbox": (10, 20, 12)}
+    for seed in range(3):
+        invented.run("default", seed, range(10))
+    for seed in range(3):
+        for name, counts in wrong.items():
+            invented.run(name, seed, range(counts[seed]))
+    digest = digest_of(invented, tmp_path / "results")
+    (table,) = tables(digest, "pairs against=lif")
+    found = {(record["first"], record["second"]): record for record in table.records}
+    assert set(found) == {("lif", "snntorch-lif"), ("lif", "norse-lifbox")}
+    twin, other = found["lif", "snntorch-lif"], found["lif", "norse-lifbox"]
+    assert (twin["n"], twin["identical"], twin["better"], twin["worse"]) == (3, 2, 1, 0)
+    assert twin["agreement"] == pytest.approx((1 + 1 + 199 / 200) / 3)
+    gains = np.array([-10, -4, -10]) / 200
+    low, high = stats.ttest_1samp(gains, 0).confidence_interval(0.95)
+    assert other["difference"] == pytest.approx(gains.mean())
+    assert (other["difference"] - other["half_interval"], other["difference"] + other["half_interval"]) == (
+        pytest.approx(low),
+        pytest.approx(high),
+    )
+    assert other["p"] == pytest.approx(stats.binomtest(0, other["worse"]).pvalue)
+    with pytest.raises(UserError, match="no two of these groups"):
+        tables(digest, "pairs variant=lif")
+
+
 def test_records_carry_the_interval_in_full_precision(known: Digest) -> None:
     default, lif, relu = accuracy_table(known.groups).records
     half = stats.t.ppf(0.975, 2) * np.std([0.91, 0.87, 0.86], ddof=1) / np.sqrt(3)

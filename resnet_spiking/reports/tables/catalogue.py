@@ -13,12 +13,14 @@ from resnet_spiking.reports.table import Table
 from resnet_spiking.reports.tables.accuracy import FIGURES, HEADINGS, accuracy_table
 from resnet_spiking.reports.tables.attacks import robustness_table
 from resnet_spiking.reports.tables.matrix import matrix_table
+from resnet_spiking.reports.tables.pairs import pairs_table
 from resnet_spiking.reports.tables.scaling import scaling_table
 from resnet_spiking.reports.tables.trust import trust_table
 
 OPTIONS: dict[str, frozenset[str]] = {
     "accuracy": frozenset({"columns"}),
     "matrix": frozenset({"across", "fill"}),
+    "pairs": frozenset({"against"}),
     "robustness": frozenset({"result", "dataset"}),
     "trust": frozenset({"result"}),
     "scaling": frozenset({"axis"}),
@@ -34,8 +36,10 @@ def make_tables(digest: Digest, request: Request) -> list[Table]:
         UserError: nothing has the settings asked for, an unknown setting or option, or (matrix) more than one
             group for a field.
     """
-    if request.kind in ("accuracy", "matrix"):
+    if request.kind in ("accuracy", "matrix", "pairs"):
         groups = _some(digest, request)
+        if request.kind == "pairs":
+            return [pairs_table(groups, request.option("against"))]
         if request.kind == "accuracy":
             return [accuracy_table(groups, request.option("columns"))]
         across = request.option("across", ("dataset", "backbone"))
