@@ -74,4 +74,5 @@ def _has(group: Group, name: str, values: tuple[str, ...]) -> bool:
     value = group[name]
     if group.is_default and (value is None or name == "epochs"):
         return True
-    return any(fnmatchcase(plain(value), pattern) for pattern in values)
+    # `none` is how study files and command lines write a setting that is off.
+    return any(fnmatchcase(plain(value), pattern) or (value is None and pattern == "none") for pattern in values)

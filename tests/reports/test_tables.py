@@ -55,6 +55,15 @@ def test_the_accuracy_table_by_hand(known: Digest) -> None:
     assert any("sample standard deviation" in note for note in table.notes)
 
 
+def test_a_setting_that_is_off_is_asked_for_as_none(invented: Any, tmp_path: Path) -> None:
+    invented.run("default", 0, range(20))
+    invented.run("lif", 0, range(10))
+    invented.run("lif", 0, range(5), alpha=0.8)
+    digest = digest_of(invented, tmp_path / "results")
+    for alpha, accuracy in (("none", "95.00 %"), ("0.8", "97.50 %")):
+        assert make_value(digest, parse_request(f"value column=accuracy variant=lif alpha={alpha}", KINDS)) == accuracy
+
+
 def test_pairs_by_hand(known: Digest) -> None:
     """``lif`` gets 18, 26 and 28 of 200 images wrong, ``relu`` 30 in the one seed they share, always the first ones."""
     (table,) = tables(known, "pairs")
