@@ -92,7 +92,7 @@ def sweep_survivors(model: nn.Module, images: Tensor, labels: Tensor) -> list[Te
         target = make_target(model, images)
         left = standing(target, images, labels).nonzero().squeeze(1)
         for level in LEVELS:
-            for rows in left.split(BATCH):
+            for rows in left.split(BATCH) if len(left) else ():
                 generator = generator_for(0, "apgd", str(level), int(rows[0]))
                 threat = Threat("linf", level / 255)
                 outcome = apgd(target, images[rows], labels[rows], threat, generator=generator)
