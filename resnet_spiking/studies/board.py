@@ -61,31 +61,50 @@ class Board:
     def running(self) -> list[Task]:
         return [task for key, task in self.tasks.items() if self.states[key] == "running"]
 
-    def time_left(self) -> float | None:
-        """Return the seconds left, judged by finished tasks of the same sort; None before there is one for each."""
+    def time_left(self) -> TimeLeft | None:
+        """Return the time left, judged by finished tasks that resemble those to come; None before there is any.
+
+        A head is judged by finished heads of its neuron and T, else by those of any neuron on such a Default. Runs and
+        attacks that nothing finished resembles are not in the sum, which then is not ``whole``.
+        """
         known: dict[object, list[float]] = defaultdict(list)
         for key, taken in self.seconds.items():
             if key in self.tasks and self.states[key] == "done":
-                known[_sort(self.tasks[key])].append(taken)
+                for sort in _sorts(self.tasks[key]):
+                    known[sort].append(taken)
         typical = {sort: sum(values) / len(values) for sort, values in known.items()}
         done = [key for key, state in self.states.items() if state in ("done", "failed")]
         expected: dict[str, float] = {}
+        known_runs = unknown = 0
         for key, task in self.tasks.items():
             if self.states[key] in ("waiting", "running"):
-                if _sort(task) not in typical and task.kind != "features":
-                    return None
-                taken = typical.get(_sort(task), 0.0)
+                sort = next((sort for sort in _sorts(task) if sort in typical), None)
+                if task.kind != "features":
+                    known_runs, unknown = known_runs + (sort is not None), unknown + (sort is None)
                 spent = time.time() - self.started[key] if self.states[key] == "running" else 0.0
-                expected[key] = max(taken - spent, 0.0)
-        return makespan(list(self.tasks.values()), expected, self.workers, done=set(done))
+                expected[key] = max((typical[sort] if sort else 0.0) - spent, 0.0)
+        if unknown and not known_runs:
+            return None
+        seconds = makespan(list(self.tasks.values()), expected, self.workers, done=set(done))
+        return TimeLeft(seconds, whole=not unknown)
 
 
-def _sort(task: Task) -> tuple[Any, ...]:
-    """Return what makes two tasks take about as long."""
+@dataclass(frozen=True)
+class TimeLeft:
+    """``seconds`` until the tasks end whose time is known; ``whole`` when that is all of them."""
+
+    seconds: float
+    whole: bool
+
+
+def _sorts(task: Task) -> list[tuple[Any, ...]]:
+    """Return what makes two tasks take about as long, the nearest resemblance first."""
     config = task.payload.get("config")
     if task.kind == "attack" or config is None:
-        return (task.kind, task.payload.get("bundle"))
-    names = ("dataset", "backbone", "image_size", "freeze_depth", "default_epochs")
+        return [(task.kind, task.payload.get("bundle"))]
+    names = ("dataset", "backbone", "image_size", "freeze_depth", "shifts", "default_epochs")
     sort = (task.kind, task.payload.get("pooled"), task.payload["dataset"], *(config[name] for name in names))
-    default = config["neuron"] == "none"
-    return (*sort, default) if default else (*sort, config["train"], config["spiking_epochs"])
+    if config["neuron"] == "none":
+        return [(*sort, True)]
+    branch = (*sort, config["train"], config["spiking"], config["spiking_epochs"])
+    return [(*branch, config["neuron"], config["num_steps"]), branch]

@@ -58,7 +58,10 @@ def summary(board: Board) -> str:
     parts += [f"{failed} failed"] if failed else []
     left = board.time_left()
     if board.total > done + failed:
-        parts.append(f"about {readable(left)} to go" if left is not None else "time left not known yet")
+        if left is None:
+            parts.append("time left not known yet")
+        else:
+            parts.append(f"{'about' if left.whole else 'more than'} {readable(left.seconds)} to go")
     return ", ".join(parts)
 
 
@@ -110,4 +113,5 @@ class _Lines:
             return "starting"
         accuracy = "" if pulse.accuracy is None else f", {pulse.accuracy:.1%}"
         epoch = f" epoch {pulse.epoch}/{pulse.epochs}" if pulse.epochs else ""
-        return f"{pulse.phase}{epoch}{accuracy}"
+        share = f" {pulse.done / pulse.total:.0%}" if pulse.total else ""
+        return f"{pulse.phase}{share}{epoch}{accuracy}"

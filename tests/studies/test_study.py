@@ -11,6 +11,7 @@ import torch
 from resnet_spiking.data.folder import load_folder
 from resnet_spiking.errors import UserError
 from resnet_spiking.studies import study as study_module
+from resnet_spiking.studies.board import TimeLeft
 from resnet_spiking.studies.folder import claimed, read_stored_study
 from resnet_spiking.studies.status import is_running, read_board, read_entries
 from resnet_spiking.studies.study import Execution, run_study
@@ -133,7 +134,7 @@ def test_a_missing_or_changed_result_is_made_again_to_the_same_figures(
 def test_status_reads_the_ledger_beside_a_running_study(finished: tuple[Path, list[str]], tmp_path: Path) -> None:
     folder, _ = finished
     board = read_board(folder)
-    assert (board.count("done"), board.total, board.time_left()) == (5, 5, 0)
+    assert (board.count("done"), board.total, board.time_left()) == (5, 5, TimeLeft(0, whole=True))
     assert not is_running(folder)
     with claimed(folder, read_stored_study(folder), {}):
         assert is_running(folder)

@@ -1,0 +1,54 @@
+"""How much time a study has left, by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resnet_spiking.config import RunConfig
+from resnet_spiking.studies.board import Board, TimeLeft
+from resnet_spiking.studies.plan import Task
+from resnet_spiking.studies.view import summary
+
+
+def head(key: str, needs: tuple[str, ...] = ("default",), **config: Any) -> Task:
+    settings = RunConfig(train="head", **config).as_dict()
+    return Task(key, "run", key, {"dataset": "digits", "config": settings}, needs)
+
+
+def board(tasks: list[Task], taken: dict[str, float], workers: int = 1) -> Board:
+    states = {task.key: "done" if task.key in taken else "waiting" for task in tasks}
+    return Board({task.key: task for task in tasks}, workers, states, dict(taken))
+
+
+DEFAULT = head("default", (), neuron="none")
+ATTACK = Task("attack", "attack", "attack", {"bundle": "standard"}, ("a",))
+
+
+def test_nothing_is_known_before_a_first_run() -> None:
+    found = board([DEFAULT, head("a", neuron="lif")], {})
+    assert found.time_left() is None
+    assert "time left not known yet" in summary(found)
+
+
+def test_a_head_is_judged_by_its_neuron_and_steps_then_by_any() -> None:
+    tasks = [
+        DEFAULT,
+        head("a", neuron="lif"),
+        head("b", neuron="snntorch-lif"),
+        head("c", neuron="lif", seed=1),  # as a: 10 s
+        head("d", neuron="snntorch-lif", seed=1),  # as b: 40 s
+        head("e", neuron="relu"),  # as any head: 25 s
+        head("f", neuron="lif", num_steps=50),  # as any head: 25 s
+    ]
+    found = board(tasks, {"default": 100, "a": 10, "b": 40})
+    assert found.time_left() == TimeLeft(100, whole=True)
+    assert "about 1 min 40 s to go" in summary(found)
+    # Two workers take c (10 s) and d (40 s), then e (to 35 s) and f (to 60 s).
+    assert board(tasks, {"default": 100, "a": 10, "b": 40}, workers=2).time_left() == TimeLeft(60, whole=True)
+
+
+def test_what_nothing_resembles_is_left_out_and_said() -> None:
+    tasks = [DEFAULT, head("a", neuron="lif"), head("b", neuron="lif", seed=1), ATTACK]
+    found = board(tasks, {"default": 100, "a": 10})
+    assert found.time_left() == TimeLeft(10, whole=False)
+    assert "more than 10 s to go" in summary(found)
