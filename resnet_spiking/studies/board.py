@@ -78,11 +78,11 @@ class Board:
         known_runs = unknown = 0
         for key, task in self.tasks.items():
             if self.states[key] in ("waiting", "running"):
-                sort = next((sort for sort in _sorts(task) if sort in typical), None)
+                alike = next((sort for sort in _sorts(task) if sort in typical), None)
                 if task.kind != "features":
-                    known_runs, unknown = known_runs + (sort is not None), unknown + (sort is None)
+                    known_runs, unknown = known_runs + (alike is not None), unknown + (alike is None)
                 spent = time.time() - self.started[key] if self.states[key] == "running" else 0.0
-                expected[key] = max((typical[sort] if sort else 0.0) - spent, 0.0)
+                expected[key] = max((typical[alike] if alike else 0.0) - spent, 0.0)
         if unknown and not known_runs:
             return None
         seconds = makespan(list(self.tasks.values()), expected, self.workers, done=set(done))
