@@ -27,7 +27,7 @@ Compare the tables of a README with the results (exit status 1 where they differ
 
 \b
 A README's table stands between <!-- report: REQUEST --> and <!-- /report -->. A REQUEST is
-  accuracy | matrix | pairs | robustness | trust | scaling | value column=NAME | figure name=NAME file=PATH.svg
+  accuracy | matrix | pairs | robustness | trust | trap | scaling | value column=NAME | figure name=NAME file=PATH.svg
 followed by the settings that its rows must have: dataset=cifar10 variant=default,lif train=head …
 """
 

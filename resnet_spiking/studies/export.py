@@ -120,7 +120,14 @@ def _copy_attacks(folder: Path, results: Path, attacks: list[Entry]) -> Iterator
         source, target = folder / "attacks" / entry.label, results / "attacks" / entry.label
         target.mkdir(parents=True, exist_ok=True)
         for name in PUBLISHED:
-            if (source / name).exists():
+            if name == "result.json":
+                result = json.loads((source / name).read_text())
+                for model in result["models"]:
+                    # Where the study lies on this machine is nobody's business; the run's name is what finds it.
+                    model["run"] = f"runs/{Path(model['run']).name}"
+                write_json(target / name, result)
+                yield target / name
+            elif (source / name).exists():
                 write_atomically(target / name, partial(shutil.copyfile, source / name))
                 yield target / name
 

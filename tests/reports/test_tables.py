@@ -205,10 +205,28 @@ def test_trust_has_symbol_word_and_state(whole: Any, tmp_path: Path) -> None:
     ]  # fmt: skip
     paralif = {row[0].text: row[4] for row in table.rows}
     assert (paralif["verdict"].text, paralif["verdict"].state) == ("✗ UNRELIABLE: T09", "bad")
-    assert (paralif["T01 clean replay"].text, paralif["T01 clean replay"].state) == ("✓ passed", "good")
-    assert (paralif["T09 zero gradient"].text, paralif["T09 zero gradient"].state) == ("✗ failed", "bad")
+    assert (paralif["T01 clean replay"].text, paralif["T01 clean replay"].state) == ("✓ passed: 0.1", "good")
+    assert (paralif["T09 zero gradient"].text, paralif["T09 zero gradient"].state) == ("✗ failed: 0.1", "bad")
     assert (paralif["T16 randomness"].text, paralif["T16 randomness"].state) == ("○ not applicable", "none")
-    assert [row[2].text for row in table.rows[:3]] == ["✓ reliable", "✓ passed", "✓ passed"]
+    assert [row[2].text for row in table.rows[:3]] == ["✓ reliable", "✓ passed: 0.1", "✓ passed: 0.1"]
+
+
+def test_weak_attacks_beside_the_bundle(whole: Any, tmp_path: Path) -> None:
+    for model, gap in zip(whole.attacks["linf"]["models"], (0.1, 0.2, 0.3), strict=True):
+        model["trap"] = [
+            {"eps": eps, "fgsm": bundle + 2 * gap, "pgd-10": bundle + gap, "bundle": bundle, "overstated": gap}
+            for eps, bundle in ((0.5 / 255, 0.25), (1 / 255, 0.125))
+        ]
+    (table,) = tables(digest_of(whole, tmp_path / "results"), "trap result=linf")
+    assert [column.heading for column in table.columns[:5]] == [
+        "model", "FGSM at 0.5/255", "PGD-10 at 0.5/255", "bundle at 0.5/255", "FGSM at 1/255",
+    ]  # fmt: skip
+    assert [cell.text for cell in table.rows[1][:7]] == [
+        "snntorch-lif", "65.0 %", "45.0 %", "25.0 %", "52.5 %", "32.5 %", "12.5 %",
+    ]  # fmt: skip
+    assert [cell.bold for cell in table.rows[1][:4]] == [False, False, False, True]
+    assert table.rows[0][7].text == "–"  # no such figure at 2/255
+    assert table.records[0]["overstated"] == 0.1
 
 
 def test_one_value_for_a_sentence(known: Digest) -> None:

@@ -33,7 +33,7 @@ def robustness_table(attacked: Attacked) -> Table:
             for eps in budgets
         ]
         norms = _medians(series)
-        row += [Cell(", ".join(f"{norm:.3g}" for norm in norms) or ABSENT, min(norms, default=None))] if medians else []
+        row += [Cell(_norms(norms, attacked.norm), min(norms, default=None))] if medians else []
         failed = ", ".join(series.failed)
         row.append(
             Cell(f"✗ UNRELIABLE: {failed}", failed, state="bad")
@@ -65,6 +65,12 @@ def _mean(series: Series, eps: float) -> float:
 def _medians(series: Series) -> list[float]:
     found = [(model.get("minimum_norm") or {}).get("median") for model in series.models]
     return [norm for norm in found if norm is not None]
+
+
+def _norms(norms: list[float], norm: str) -> str:
+    """Write Linf distances as people write radii, in 255ths of the pixel range."""
+    written = [f"{255 * each:.3g}/255" if norm == "linf" else f"{each:.3g}" for each in norms]
+    return ", ".join(written) or ABSENT
 
 
 def _cell(series: Series, eps: float, bold: bool) -> Cell:

@@ -15,6 +15,7 @@ from resnet_spiking.reports.tables.attacks import robustness_table
 from resnet_spiking.reports.tables.matrix import matrix_table
 from resnet_spiking.reports.tables.pairs import pairs_table
 from resnet_spiking.reports.tables.scaling import scaling_table
+from resnet_spiking.reports.tables.trap import trap_table
 from resnet_spiking.reports.tables.trust import trust_table
 
 OPTIONS: dict[str, frozenset[str]] = {
@@ -23,6 +24,7 @@ OPTIONS: dict[str, frozenset[str]] = {
     "pairs": frozenset({"against"}),
     "robustness": frozenset({"result", "dataset"}),
     "trust": frozenset({"result"}),
+    "trap": frozenset({"result"}),
     "scaling": frozenset({"axis"}),
     "value": frozenset({"column"}),
 }
@@ -50,8 +52,10 @@ def make_tables(digest: Digest, request: Request) -> list[Table]:
                 )
         fill = "".join(request.option("fill"))
         return [matrix_table(groups, across, request.values, fill)]
-    if request.kind in ("robustness", "trust"):
+    if request.kind in ("robustness", "trust", "trap"):
         labels = _labels(digest, request)
+        if request.kind == "trap":
+            return [trap_table(label, digest.results.attacks[label]) for label in labels]
         if request.kind == "trust":
             return [trust_table(label, digest.results.attacks[label]) for label in labels]
         found = attacked(digest, tuple(labels), request.option("dataset"))

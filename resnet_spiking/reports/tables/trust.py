@@ -21,14 +21,17 @@ def trust_table(label: str, result: dict[str, Any]) -> Table:
         for model, checks in zip(models, by_name, strict=True):
             check = checks.get(name, {"passed": None, "reason": "not run"})
             symbol, word, state = STATES[check.get("passed")]
-            row.append(Cell(f"{symbol} {word}", f"{symbol} {word}", state=state))
+            value = None if check.get("value") is None else _text(check["value"])
+            # Where a check does not apply its value says no more than the word.
+            measured = f": {value}" if value is not None and check.get("passed") is not None else ""
+            row.append(Cell(f"{symbol} {word}{measured}", f"{symbol} {word}", state=state))
             records.append({
                 "result": label,
                 "model": model["name"],
                 "check": name,
                 "title": known["title"],
                 "state": word,
-                "value": None if check.get("value") is None else _text(check["value"]),
+                "value": value,
                 "threshold": known["threshold"],
                 "reason": check.get("reason"),
             })  # fmt: skip

@@ -1,0 +1,30 @@
+"""What a study publishes of an attack."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from resnet_spiking.studies.export import export_study
+from resnet_spiking.studies.ledger import Entry
+from resnet_spiking.training.files import file_sha256
+
+
+def test_attacks_are_published_without_the_folders_of_this_machine(tmp_path: Path) -> None:
+    made = tmp_path / "attacks" / "digits-quick"
+    made.mkdir(parents=True)
+    models = [{"name": name, "run": f"{tmp_path}/runs/digits-{name}", "clean": 0.5} for name in ("default", "lif")]
+    (made / "result.json").write_text(json.dumps({"format": 1, "models": models}))
+    (made / "table.csv").write_text("model\n")
+    (made / "adversarial-lif.npz").write_bytes(b"large")
+    (tmp_path / "study.json").write_text('{"name": "x"}')
+    entry = Entry("k", "attack", made.name, {}, "done", 1, None, None, 1.0, None, None, None, None)
+    results = export_study(tmp_path, [entry])
+    published = results / "attacks" / made.name
+    assert sorted(path.name for path in published.iterdir()) == ["result.json", "table.csv"]
+    result = json.loads((published / "result.json").read_text())
+    assert result["models"] == [{**model, "run": f"runs/digits-{model['name']}"} for model in models]
+    manifest = json.loads((results / "manifest.json").read_text())
+    assert manifest["files"]["attacks/digits-quick/result.json"] == file_sha256(published / "result.json")
+    assert list(manifest["kept_elsewhere"]) == ["attacks/digits-quick/adversarial-lif.npz"]
+    assert str(tmp_path) not in "".join(path.read_text() for path in results.rglob("*.json*"))
