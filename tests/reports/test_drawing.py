@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import numpy as np
@@ -114,11 +115,35 @@ def test_a_chart_says_what_it_shows() -> None:
     assert [svg[0].text, svg[1].text] == ["a < b", "it grows"]
 
 
+def _labels(chart: Chart) -> list[tuple[str, float, float]]:
+    """Text, x and y of the labels under the x axis."""
+    texts = ElementTree.fromstring(chart.svg()).iter("text")
+    return [
+        (str(text.text), float(text.get("x", "")), float(text.get("y", "")))
+        for text in texts
+        if text.get("text-anchor") == "middle" and text.get("class") is None
+    ]
+
+
 def test_labels_never_overlap() -> None:
-    chart = Chart("t", "d", Axis("x", 0, 1, at=[0.5, 0.9, 0.95, 0.99]), Axis("y", 0, 1))
-    svg = ElementTree.fromstring(chart.svg())
-    texts = [text for text in svg.iter("text") if text.get("text-anchor") == "middle" and text.get("class") is None]
-    assert [text.text for text in texts] == ["0.5", "0.9", "0.99"]
+    """What finds no room in the first row stands in the second, and nowhere when that is full as well."""
+    crowded = Chart("t", "d", Axis("x", 0, 1, at=[0.5, 0.9, 0.95, 0.96, 0.99]), Axis("y", 0, 1))
+    rows: dict[float, list[str]] = {}
+    for text, _, y in _labels(crowded):
+        rows.setdefault(y, []).append(text)
+    assert list(rows.values()) == [["0.5", "0.9", "0.99"], ["0.95"]]
+    assert next(iter(rows)) < list(rows)[1] < crowded.height - 10
+
+
+def test_every_category_has_its_label() -> None:
+    names = ["atan", "fast_sigmoid", "rectangle", "sigmoid", "ste", "triangle"]
+    axis = Axis("surrogate", -0.5, 5.5, lambda value: names[int(value)], at=list(range(6)))
+    found = _labels(Chart("t", "d", axis, Axis("y", 0, 1)))
+    assert [text for text, *_ in found] == names
+    width = 6.2  # of a letter, about
+    for y in {y for *_, y in found}:
+        spans = [(x - width * len(text) / 2, x + width * len(text) / 2) for text, x, row in found if row == y]
+        assert all(end <= start for (_, end), (start, _) in pairwise(spans))
 
 
 def test_a_drawing_of_its_own_is_xml_with_its_style() -> None:

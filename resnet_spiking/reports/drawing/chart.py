@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from resnet_spiking.reports.drawing.markup import Markup, element, join
@@ -14,6 +14,8 @@ from resnet_spiking.reports.drawing.scale import Scale, log_ticks, ticks
 WIDTH, HEIGHT = 360, 250
 LETTER = 5.9
 """Mean width of a letter at 11 pixels: enough to place a legend without measuring fonts."""
+LINE = 12
+"""From one row of labels to the next."""
 
 CHART_CSS = (
     "text{font:11px system-ui,sans-serif;fill:var(--ink)}.t{font-weight:600;font-size:12px}"
@@ -68,6 +70,9 @@ class Chart:
         self.height += self.top - 28
         self.bottom = self.height - 42
         self.across = Scale(self.x.low, self.x.high, self.left, WIDTH - 12, self.x.log)
+        self.ticks = list(self._ticks())
+        # A second row of labels, where the first has no room for all, moves what stands below it.
+        self.height += LINE * max((row for *_, row in self.ticks), default=0)
         self.up = Scale(self.y.low, self.y.high, self.bottom, self.top, self.y.log)
 
     def line(self, series: Series) -> None:
@@ -137,6 +142,19 @@ class Chart:
         for place, tip in zip(places, tips, strict=False):
             self.marks.append(mark(*place, series.style, tip))
 
+    def _ticks(self) -> Iterator[tuple[float, str, int]]:
+        """Yield place, text and row of the labels under the x axis; one that would touch another is left out.
+
+        Values that were asked for (categories, the steps of a sweep) may stand in a second row instead.
+        """
+        free = [0.0] if self.x.at is None else [0.0, 0.0]
+        for value in _at(self.x, 5):
+            at, text = self.across(value), self.x.write(value)
+            row = next((row for row, end in enumerate(free) if at - LETTER * len(text) / 2 > end), None)
+            if row is not None:
+                free[row] = at + LETTER * len(text) / 2 + 3
+                yield at, text, row
+
     def _axes(self) -> Markup:
         bottom, right = self.bottom, WIDTH - 12
         parts = []
@@ -144,17 +162,14 @@ class Chart:
             at = self.up(value)
             parts.append(element("line", x1=self.left, x2=right, y1=at, y2=at, class_="g"))
             parts.append(element("text", self.y.write(value), x=self.left - 6, y=at + 4, text_anchor="end"))
-        free = 0.0
         for value in _at(self.x, 5):
             at = self.across(value)
             parts.append(element("line", x1=at, x2=at, y1=self.top, y2=bottom, class_="g"))
-            text = self.x.write(value)
-            if at - LETTER * len(text) / 2 > free:
-                parts.append(element("text", text, x=at, y=bottom + 15, text_anchor="middle"))
-                free = at + LETTER * len(text) / 2 + 3
+        for at, text, row in self.ticks:
+            parts.append(element("text", text, x=at, y=bottom + 15 + LINE * row, text_anchor="middle"))
         parts.append(element("line", x1=self.left, x2=right, y1=bottom, y2=bottom, class_="a"))
         middle = (self.left + right) / 2
-        parts.append(element("text", self.x.label, x=middle, y=bottom + 32, text_anchor="middle", class_="f"))
+        parts.append(element("text", self.x.label, x=middle, y=self.height - 10, text_anchor="middle", class_="f"))
         turn = f"rotate(-90 11 {(self.top + bottom) / 2:g})"
         if self.y.label:
             parts.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from resnet_spiking.reports.digest import Digest, name_of
 from resnet_spiking.reports.drawing.chart import Axis, Chart, Series
@@ -62,7 +63,7 @@ def _sweeps(groups: list[Group], name: str) -> dict[str, dict[str, list[Group]]]
 def _chart(digest: Digest, name: str, title: str, lines: dict[str, list[Group]]) -> Markup:
     values = {json.dumps(group[name]): group[name] for groups in lines.values() for group in groups}
     numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values.values())
-    ordered = sorted(values.values()) if numeric else sorted(values.values(), key=plain)
+    ordered = sorted(values.values()) if numeric else sorted(values.values(), key=_in_order)
     log = numeric and ordered[0] > 0 and ordered[-1] / ordered[0] >= 10
     place = {json.dumps(v): float(v) if numeric else float(i) for i, v in enumerate(ordered)}
     at = list(place.values()) if len(place) <= 8 else None
@@ -92,6 +93,11 @@ def _chart(digest: Digest, name: str, title: str, lines: dict[str, list[Group]])
             shift = 0.06 * (list(lines).index(variant) - (len(lines) - 1) / 2)
             chart.points(Series(name_of(variant), [v + shift for v in x], mean, look, lows, highs, tips))
     return chart.svg()
+
+
+def _in_order(value: Any) -> tuple[Any, ...]:
+    """Sort widths by how many layers they are and how wide, words by the alphabet."""
+    return (len(value), value, "") if isinstance(value, list) else (0, [], plain(value))
 
 
 def _record(name: str, title: str, group: Group) -> Record:
