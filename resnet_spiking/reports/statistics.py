@@ -51,8 +51,14 @@ def spread(accuracies: list[float], images: int) -> Spread:
     if n == 1:
         return Spread(1, mean, None, *wilson(round(mean * images), images))
     std = float(np.std(accuracies, ddof=1))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / n**0.5
+    half = half_interval(accuracies)
     return Spread(n, mean, std, max(0.0, mean - half), min(1.0, mean + half))
+
+
+def half_interval(values: list[float]) -> float:
+    """Return half of Student's 95 % interval of the mean of two values or more: t_{0.975, n-1} s / √n."""
+    n = len(values)
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * float(np.std(values, ddof=1)) / n**0.5
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,11 @@ def plus_minus(mean: float, std: float | None) -> str:
     return f"{100 * mean:.2f} %" if std is None else f"{100 * mean:.2f} ± {100 * std:.2f} %"
 
 
+def signed(points: float) -> str:
+    """Write a difference in points with its sign; zero has none."""
+    return f"{points:+.2f}".replace("-", "−") if round(points, 2) else "0.00"
+
+
 def p_value(p: float) -> str:
     """Write a p-value the way papers do."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from resnet_spiking.studies.board import Board
 from resnet_spiking.studies.conduct import Watch
-from resnet_spiking.studies.pulse import read_pulse
+from resnet_spiking.studies.pulse import Pulse, read_pulse
 
 REFRESH = 0.5  # seconds between two drawings
 HEARTBEAT = 60.0  # seconds between two plain lines while nothing ends
@@ -44,11 +44,14 @@ def draw(board: Board, folder: Path) -> RenderableType:
         if pulse is None:
             rows.add_row(board.worker[task.key], task.label, "starting", "", "", spent)
             continue
-        share = f" {pulse.done / pulse.total:.0%}" if pulse.total else ""
         epoch = f"{pulse.epoch}/{pulse.epochs}" if pulse.epochs else ""
         accuracy = "" if pulse.accuracy is None else f"{pulse.accuracy:.1%}"
-        rows.add_row(board.worker[task.key], task.label, pulse.phase + share, epoch, accuracy, spent)
+        rows.add_row(board.worker[task.key], task.label, _phase(pulse), epoch, accuracy, spent)
     return Group(head, rows) if board.running() else head
+
+
+def _phase(pulse: Pulse) -> str:
+    return pulse.phase + (f" {pulse.done / pulse.total:.0%}" if pulse.total else "")
 
 
 def summary(board: Board) -> str:
@@ -113,5 +116,4 @@ class _Lines:
             return "starting"
         accuracy = "" if pulse.accuracy is None else f", {pulse.accuracy:.1%}"
         epoch = f" epoch {pulse.epoch}/{pulse.epochs}" if pulse.epochs else ""
-        share = f" {pulse.done / pulse.total:.0%}" if pulse.total else ""
-        return f"{pulse.phase}{share}{epoch}{accuracy}"
+        return f"{_phase(pulse)}{epoch}{accuracy}"

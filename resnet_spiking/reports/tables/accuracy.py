@@ -18,6 +18,7 @@ from resnet_spiking.reports.table import (
     p_value,
     percent,
     plus_minus,
+    signed,
 )
 
 OPERATIONS = (
@@ -68,8 +69,7 @@ def _interval(group: Group) -> Cell:
 def _difference(group: Group) -> Cell:
     if group.difference is None:
         return Cell(ABSENT)
-    points = 100 * group.difference
-    return Cell(f"{points:+.2f}".replace("-", "−") if round(points, 2) else "0.00", group.difference)
+    return Cell(signed(100 * group.difference), group.difference)
 
 
 def _p(group: Group) -> Cell:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-from scipy import stats
 
 from resnet_spiking.errors import UserError
 from resnet_spiking.reports.groups import Group, differing, plain, varying
-from resnet_spiking.reports.results import Row
-from resnet_spiking.reports.statistics import CONFIDENCE, paired
-from resnet_spiking.reports.table import ABSENT, Cell, Column, Record, Table, p_value, percent
+from resnet_spiking.reports.results import Results, Row
+from resnet_spiking.reports.statistics import half_interval, paired
+from resnet_spiking.reports.table import ABSENT, Cell, Column, Record, Table, p_value, percent, signed
 from resnet_spiking.reports.tables.accuracy import HEADINGS
 
 NOTES = [
@@ -53,9 +52,10 @@ def pairs_table(groups: list[Group], against: tuple[str, ...] = ()) -> Table:
     for (one, first), (other, second) in combinations(zip(names, compared, strict=True), 2):
         if first.cell != second.cell or (against and not {first.variant, second.variant} & set(against)):
             continue
-        seeds = sorted(set(_by_seed(first)) & set(_by_seed(second)))
-        if seeds:
-            record = _record(first, second, seeds)
+        ours, theirs = _by_seed(first), _by_seed(second)
+        pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+        if pairs:
+            record = _record(first.results, pairs)
             rows.append(_row(one, other, record))
             records.append({"first": one, "second": other, **record})
     if not rows:
@@ -63,25 +63,18 @@ def pairs_table(groups: list[Group], against: tuple[str, ...] = ()) -> Table:
     return Table("pairs", "Pairs on one Default", COLUMNS, rows, records, notes=NOTES)
 
 
-def _record(first: Group, second: Group, seeds: list[tuple[int, int]]) -> Record:
-    ours, theirs = ([_by_seed(group)[seed] for seed in seeds] for group in (first, second))
-    gains = [a["test"]["accuracy"] - b["test"]["accuracy"] for a, b in zip(ours, theirs, strict=True)]
-    answers = [[group.results.predictions.get(row["key"]) for row in rows]
-               for group, rows in ((first, ours), (second, theirs))]  # fmt: skip
-    right = [[group.results.correct(row) for row in rows] for group, rows in ((first, ours), (second, theirs))]
-    if any(found is None for side in (*answers, *right) for found in side):
+def _record(results: Results, pairs: list[tuple[Row, Row]]) -> Record:
+    gains = [one["test"]["accuracy"] - other["test"]["accuracy"] for one, other in pairs]
+    answers = [results.predictions.get(row["key"]) for pair in pairs for row in pair]
+    right = [found for pair in pairs for row in pair if (found := results.correct(row)) is not None]
+    if len(right) < 2 * len(pairs):
         raise UserError("these results have no predictions for each image; run the study's export again")
-    same = [float((a == b).mean()) for a, b in zip(*answers, strict=True)]
-    verdict = paired(*([found for found in side if found is not None] for side in right))
-    half = None
-    if len(gains) > 1:
-        half = (
-            float(stats.t.ppf((1 + CONFIDENCE) / 2, len(gains) - 1)) * float(np.std(gains, ddof=1)) / len(gains) ** 0.5
-        )
+    same = [float(np.mean(one == other)) for one, other in zip(answers[::2], answers[1::2], strict=True)]
+    verdict = paired(right[::2], right[1::2])
     return {
-        "n": len(seeds),
+        "n": len(pairs),
         "difference": float(np.mean(gains)),
-        "half_interval": half,
+        "half_interval": half_interval(gains) if len(gains) > 1 else None,
         "agreement": float(np.mean(same)),
         "identical": sum(share == 1 for share in same),
         "better": verdict.better,
@@ -92,12 +85,12 @@ def _record(first: Group, second: Group, seeds: list[tuple[int, int]]) -> Record
 
 def _row(first: str, second: str, record: Record) -> list[Cell]:
     middle, half = 100 * record["difference"], record["half_interval"]
-    interval = ABSENT if half is None else f"{_signed(middle - 100 * half)} to {_signed(middle + 100 * half)}"
+    interval = ABSENT if half is None else f"{signed(middle - 100 * half)} to {signed(middle + 100 * half)}"
     return [
         Cell(first),
         Cell(second),
         Cell(str(record["n"]), record["n"]),
-        Cell(_signed(middle), record["difference"]),
+        Cell(signed(middle), record["difference"]),
         Cell(interval, half),
         Cell(percent(record["agreement"]), record["agreement"]),
         Cell(f"{record['identical']} of {record['n']}", record["identical"]),
@@ -105,17 +98,9 @@ def _row(first: str, second: str, record: Record) -> list[Cell]:
     ]
 
 
-def _signed(points: float) -> str:
-    return f"{points:+.2f}".replace("-", "−") if round(points, 2) else "0.00"
-
-
 def _by_seed(group: Group) -> dict[tuple[int, int], Row]:
     """Return the group's rows by the seeds of Default and of the head."""
-    found = {}
-    for row in group.rows:
-        head = row["config"].get("head_seed")
-        found[row["config"]["seed"], row["config"]["seed"] if head is None else head] = row
-    return found
+    return {(row["config"]["seed"], row["seed"]): row for row in group.rows}
 
 
 def _names(groups: list[Group]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from resnet_spiking.reports.table import ABSENT, Cell, Column, Record, Table, percent
+from resnet_spiking.reports.tables.trust import setup
 
 NOTE = (
     "FGSM and PGD-10 with the surrogate that the neurons were trained with are the figures that studies of spiking "
@@ -35,9 +36,8 @@ def trap_table(label: str, result: dict[str, Any]) -> Table:
     heads = [
         Column(f"{attack} {eps}", f"{_written(attack)} at {labels[eps]}", True) for eps in labels for attack in names
     ]
-    common = f"{result['dataset']}, {result['samples']:,} test images, {result['norm']}, bundle {result['bundle']}."
     title = f"Weak attacks beside the bundle: {label}"
-    return Table("trap", title, [Column("model", "model"), *heads], rows, records, common=common, notes=[NOTE])
+    return Table("trap", title, [Column("model", "model"), *heads], rows, records, common=setup(result), notes=[NOTE])
 
 
 def _attacks(row: dict[str, float]) -> list[str]:

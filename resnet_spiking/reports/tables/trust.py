@@ -38,8 +38,12 @@ def trust_table(label: str, result: dict[str, Any]) -> Table:
         rows.append(row)
     heads = [Column(model["name"], "Default" if model["name"] == "default" else model["name"]) for model in models]
     columns = [Column("check", "check"), Column("threshold", "passes at"), *heads]
-    common = f"{result['dataset']}, {result['samples']:,} test images, {result['norm']}, bundle {result['bundle']}."
-    return Table("trust", f"Trust checks: {label}", columns, rows, records, common=common)
+    return Table("trust", f"Trust checks: {label}", columns, rows, records, common=setup(result))
+
+
+def setup(result: dict[str, Any]) -> str:
+    """Say on what, how many images, and by what the models of an attack result were attacked."""
+    return f"{result['dataset']}, {result['samples']:,} test images, {result['norm']}, bundle {result['bundle']}."
 
 
 def _verdict(unreliable: list[str]) -> Cell:
