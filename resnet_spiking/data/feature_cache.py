@@ -21,6 +21,7 @@ CPU = torch.device("cpu")
 Report = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
 Compute = Callable[[Tensor, Tensor], Tensor]
+CPU_PART = 32  # images that a CPU takes through the frozen stages at once: more maps than that leave its caches
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,18 @@ class FeatureSource:
 def features_of(
     frozen: nn.Module, images: ImageSet, *, views: Views = PLAIN, precision: str = "fp32", device: torch.device = CPU
 ) -> FeatureSource:
-    """Return the source that runs ``frozen`` on pixels, in ``bf16`` or ``fp32``, for each batch."""
+    """Return the source that runs ``frozen`` on pixels, in ``bf16`` or ``fp32``, for each batch.
+
+    A CPU takes a batch in parts of ``CPU_PART`` images: frozen stages have no statistics of a batch, so the
+    features are the same.
+    """
 
     def compute(indices: Tensor, chosen: Tensor) -> Tensor:
         pixels = views.apply(images.pixels(indices), indices, chosen)
         pixels = pixels.to(device).contiguous(memory_format=torch.channels_last)
+        parts = pixels.split(CPU_PART) if device.type == "cpu" else (pixels,)
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            features = frozen(pixels)
+            features = torch.cat([frozen(part) for part in parts])
         return features.bfloat16() if precision == "bf16" else features.float()
 
     return FeatureSource(images, views, device, compute)

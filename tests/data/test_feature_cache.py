@@ -10,6 +10,7 @@ from resnet_spiking.data import feature_cache
 from resnet_spiking.data.feature_cache import FeatureSource, features_of, keep_features
 from resnet_spiking.data.images import Dataset
 from resnet_spiking.data.views import Views
+from resnet_spiking.network.backbone import split_resnet
 
 CPU = torch.device("cpu")
 
@@ -43,6 +44,16 @@ def test_cached_features_are_the_computed_ones(
     pixels = shapes.train.images[chosen].float() / 255
     pixels[mirrored] = pixels[mirrored].flip(-1)
     assert torch.equal(cached.batch(chosen, mirrored), (pixels[:, :, ::8, ::4] * 2 + 1).to(dtype))
+
+
+def test_a_batch_taken_in_parts_has_the_features_of_the_whole(shapes: Dataset) -> None:
+    frozen, _ = split_resnet("resnet18", 3, side=64)
+    frozen = frozen.to(memory_format=torch.channels_last)
+    chosen = torch.arange(feature_cache.CPU_PART + 9)
+    taken = features_of(frozen, shapes.train).batch(chosen)
+    with torch.no_grad():
+        whole = frozen(shapes.train.pixels(chosen).contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(taken, whole, rtol=1e-5, atol=1e-5)
 
 
 def test_a_second_opening_computes_one_image_only(tmp_path: Path, shapes: Dataset) -> None:
