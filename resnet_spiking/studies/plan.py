@@ -120,7 +120,12 @@ class _Planning:
             ):
                 continue
             heads = [(task.run, task) for task in members[1:] if task.run]
-            heads = [(run, task) for run, task in heads if not block.neurons or run.config.neuron in block.neurons]
+            heads = [
+                (run, task)
+                for run, task in heads
+                if (not block.neurons or run.config.neuron in block.neurons)
+                and (not block.train or run.config.train in block.train)
+            ]
             anywhere = replace(default, config=replace(default.config, seed=0))
             for seed in dict.fromkeys([run.config.branch_seed for run, _ in heads] or [default.config.seed]):
                 if block.seeds and seed not in block.seeds:

@@ -21,7 +21,8 @@ else:
 TOP_LEVEL = ("name", "datasets", "backbones", "grid", "attack")
 DATASET_KEYS = ("kind", "data_dir", "image_size")
 BACKBONE_KEYS = ("weights",)
-ATTACK_KEYS = ("bundle", "norm", "eps", "samples", "seeds", "datasets", "backbones", "neurons")
+FILTERS = {"seeds": "seed", "datasets": "dataset", "backbones": "backbone", "neurons": "neuron", "train": "train"}
+ATTACK_KEYS = ("bundle", "norm", "eps", "samples", *FILTERS)
 NORMS = ("linf", "l2")
 
 # A grid's axes are the settings of a run; these three are named otherwise.
@@ -46,6 +47,7 @@ class DatasetEntry:
 class AttackBlock:
     """One bundle of attacks on every network of the study, or of the named seeds, datasets, backbones, neurons.
 
+    ``train`` leaves those branches whose ``train`` setting it names; Default is always attacked.
     ``eps`` are fractions of the pixel range as the attack command takes them. Without ``seeds`` the
     first seed of each dataset and backbone is attacked.
     """
@@ -58,6 +60,7 @@ class AttackBlock:
     datasets: tuple[str, ...] = ()
     backbones: tuple[str, ...] = ()
     neurons: tuple[str, ...] = ()
+    train: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -238,7 +241,7 @@ def _parse_attack(entry: object, grids: tuple[Grid, ...], where: str) -> AttackB
     if "eps" in values:
         listed = values["eps"] if isinstance(values["eps"], list) else [values["eps"]]
         kept["eps"] = tuple(str(radius) for radius in listed)
-    for key, axis in (("seeds", "seed"), ("datasets", "dataset"), ("backbones", "backbone"), ("neurons", "neuron")):
+    for key, axis in FILTERS.items():
         if key not in values:
             continue
         listed = values[key] if isinstance(values[key], list) else [values[key]]

@@ -54,6 +54,25 @@ def test_every_task_comes_after_what_it_needs_and_heads_wait_for_pooled_features
     assert attack.payload["runs"][0].startswith("digits-resnet18-default-3-s0")
 
 
+def test_an_attack_can_leave_out_what_else_was_trained_of_a_neuron() -> None:
+    study = {"grid": [{"neuron": "lif", "train": ["head", "decoder"]}, {"neuron": "relu", "train": "decoder"}]}
+
+    def attacked(**block: object) -> list[str]:
+        tasks = plan_study(parse_study({"name": "a", **study, "attack": [block]}, "a"))
+        labels = {task.key: task.label for task in tasks}
+        return [labels[key].split("-s0-")[0] for task in tasks if task.kind == "attack" for key in task.needs]
+
+    default, head = "digits-resnet18-default-5", "digits-resnet18-lif-5-5-head"
+    decoders = ["digits-resnet18-lif-5-5-decoder", "digits-resnet18-relu-5-5-decoder"]
+    assert attacked() == [default, head, *decoders]
+    assert attacked(train="head") == [default, head]
+    assert attacked(train=["decoder"]) == [default, *decoders]
+    with pytest.raises(
+        UserError, match=r"train 'heads' is in no grid \(did you mean 'head'\?\); there is decoder, head"
+    ):
+        attacked(train="heads")
+
+
 def test_heads_of_several_seeds_stand_on_one_default(pictures: Path) -> None:
     runs = expand(make_study(pictures, seed=[0, 1, 2], default_seed=1, neuron="lif"))
     assert [(run.is_default, run.config.seed, run.config.branch_seed) for run in runs] == [
