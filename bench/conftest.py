@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
 import pytest
+import torch
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -15,6 +17,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--weights", help="The backbone's weights, when they have moved since training.")
     group.addoption("--images", type=int, default=64, help="How many test images are attacked.")
     group.addoption("--threads", type=int, default=2, help="How many threads torch uses.")
+
+
+@pytest.fixture
+def asked_threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let torch use as many threads as ``--threads`` says."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.config.getoption("--threads"))
+    yield
+    torch.set_num_threads(before)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -33,6 +33,8 @@ from resnet_spiking.attacks.target import Meter, Target, attackable, make_target
 from resnet_spiking.attacks.threat import Threat
 from resnet_spiking.training.randomness import generator_for
 
+pytestmark = pytest.mark.usefixtures("asked_threads")
+
 BATCH = 128
 LEVELS = (0.25, 0.5, 1, 2, 4, 8)
 DRAWS = 20
@@ -41,14 +43,6 @@ PGD_STEPS = 10
 COST_EPS = 0.5 / 255
 # Attacks that go through images one at a time, class by class, or query by query.
 SLOW = {"ta-deepfool": 16, "ta-cw": 4, "ta-autoattack": 16, "ta-square": 16, "square": 16}
-
-
-@pytest.fixture(autouse=True)
-def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.config.getoption("--threads"))
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

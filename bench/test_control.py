@@ -11,7 +11,7 @@ rule on the images that they return. What is recorded is robust accuracy, or the
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import foolbox
@@ -32,19 +32,13 @@ from resnet_spiking.attacks.target import Target, attackable, make_target
 from resnet_spiking.attacks.threat import Norm, Threat, norm_of
 from resnet_spiking.training.randomness import generator_for
 
+pytestmark = pytest.mark.usefixtures("asked_threads")
+
 BATCH = 128
 EPS = 1 / 255
 STEPS = 100
 TARGETS = 3
 Attack = Callable[[Target, nn.Module, Tensor, Tensor], Tensor]
-
-
-@pytest.fixture(autouse=True)
-def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.config.getoption("--threads"))
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
