@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 HELP = """Write tables, figures and one self-contained page from the results of a study.
 
-STUDY is a study folder or its results folder; nothing is trained or measured.
+STUDY is a study folder, its results folder, or a folder with the results of several studies, which are
+reported on as one; nothing is trained or measured.
 
 \b
   python -m resnet_spiking.report studies/quick
@@ -58,10 +59,10 @@ def main(
             raise UserError("name a study folder or its results folder, such as studies/quick")
         study = readme.parent / "results"
 
+    from resnet_spiking.reports.collection import load_collection
     from resnet_spiking.reports.digest import Digest
-    from resnet_spiking.reports.results import load_results
 
-    digest = Digest.of(load_results(study), study)
+    digest = Digest.of(load_collection(study), study)
     if table:
         from resnet_spiking.reports.readme import KINDS, render
         from resnet_spiking.reports.request import parse_request

@@ -1,0 +1,78 @@
+"""Several published studies read as one: for instance parts of a table that were measured on different machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from resnet_spiking.errors import UserError
+from resnet_spiking.reports.results import Results, load_results
+
+
+def load_collection(path: Path) -> Results:
+    """Read the results of one study, or of every study whose results stand in a folder of ``path``.
+
+    Args:
+        path: a study folder, its results folder, or a folder of results folders
+            (``path/<name>/manifest.json``), which are read in the order of their names.
+
+    Raises:
+        UserError: no results there, one of them is not what ``load_results`` accepts, a run or an attack
+            that two of them hold.
+    """
+    if not _is_one(path) and path.is_dir():
+        parts = [part for part in sorted(path.iterdir()) if part.is_dir() and _is_one(part)]
+        if parts:
+            return _together(path, [load_results(part) for part in parts])
+    return load_results(path)
+
+
+def _is_one(path: Path) -> bool:
+    return any((folder / "manifest.json").is_file() for folder in (path, path / "results"))
+
+
+def _together(path: Path, parts: list[Results]) -> Results:
+    _refuse_twice(parts, "run", lambda part: (row["key"] for row in part.rows))
+    _refuse_twice(parts, "attack", lambda part: part.attacks)
+    return Results(
+        folder=path,
+        name=", ".join(part.name for part in parts),
+        command="; ".join(dict.fromkeys(part.command for part in parts)),
+        written=_written(parts),
+        rows=sorted((row for part in parts for row in part.rows), key=lambda row: str(row["key"])),
+        predictions=_union(part.predictions for part in parts),
+        labels=_union(part.labels for part in parts),
+        classes=_union(part.classes for part in parts),
+        curves=[record for part in parts for record in part.curves],
+        traces=_union(part.traces for part in parts),
+        attacks=_union(part.attacks for part in parts),
+        scaling=[row for part in parts for row in part.scaling],
+    )
+
+
+def _refuse_twice(parts: list[Results], what: str, names: Callable[[Results], Iterable[str]]) -> None:
+    """Refuse what would be counted twice: two machines' figures of one run are not two seeds."""
+    owners: dict[str, Results] = {}
+    for part in parts:
+        for name in names(part):
+            if name in owners:
+                raise UserError(
+                    f"the {what} {name} is in {owners[name].folder} and in {part.folder}, and may be counted once; "
+                    "take it out of one of the two studies and export that one again, or report on one of them"
+                )
+            owners[name] = part
+
+
+def _union(mappings: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    return {name: value for mapping in mappings for name, value in mapping.items()}
+
+
+def _written(parts: list[Results]) -> dict[str, Any]:
+    """Return who wrote the parts: every version that any of them names."""
+    found: dict[str, dict[str, None]] = {}
+    for part in parts:
+        for name, version in (part.written.get("versions") or part.written).items():
+            if isinstance(version, str):
+                found.setdefault(name, {})[version] = None
+    return {"versions": {name: " and ".join(versions) for name, versions in found.items()}}

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resnet_spiking.errors import UserError
+from resnet_spiking.reports.collection import load_collection
+from resnet_spiking.reports.groups import group_rows
+from resnet_spiking.reports.results import load_results
+
+
+@pytest.fixture
+def collection(whole: Any, tmp_path: Path) -> Path:
+    """Two studies side by side: ``first``, and ``second`` with two more seeds and an attack on one of them."""
+    whole.write(tmp_path / "results" / "first")
+    second = type(whole)(name="later")
+    for seed, wrong in ((7, range(10)), (8, range(20))):
+        second.run("default", seed, wrong)
+        second.run("lif", seed, range(30))
+    second.attack("later", ("default", "lif"))
+    second.write(tmp_path / "results" / "second")
+    return tmp_path / "results"
+
+
+def test_one_study_is_read_as_it_is(published: Path) -> None:
+    for path in (published, published.parent):
+        read = load_collection(path)
+        assert (read.folder, read.rows, read.command) == (published, *_of(published))
+
+
+def _of(folder: Path) -> tuple[list[dict[str, Any]], str]:
+    alone = load_results(folder)
+    return alone.rows, alone.command
+
+
+def test_seeds_of_two_studies_stand_in_one_row_paired_with_their_own_default(collection: Path) -> None:
+    first, second, both = (load_collection(path) for path in (collection / "first", collection / "second", collection))
+    assert both.folder == collection
+    assert both.name == "invented, later"
+    assert len(both.rows) == len(first.rows) + len(second.rows)
+    assert set(both.attacks) == {"linf", "later"}
+    assert {**first.predictions, **second.predictions}.keys() == both.predictions.keys()
+
+    def lif(results: Any) -> Any:
+        wanted = ("lif", "cifar10", 20, "direct")
+        names = ("variant", "dataset", "num_steps", "encoding")
+        return next(group for group in group_rows(results) if tuple(group[name] for name in names) == wanted)
+
+    together = lif(both)
+    assert together.accuracy.n == lif(first).accuracy.n + lif(second).accuracy.n == 5
+    # By hand: of 200 images, Default gets 10 or 20 wrong, lif 30, of which the first ones are the same.
+    assert lif(second).difference == pytest.approx(((170 - 190) + (170 - 180)) / 2 / 200)
+    assert together.difference == pytest.approx((3 * lif(first).difference + 2 * lif(second).difference) / 5)
+
+
+def test_what_two_studies_hold_is_counted_once_or_not_at_all(collection: Path) -> None:
+    shutil.copytree(collection / "second", collection / "third")
+    with pytest.raises(UserError) as stopped:
+        load_collection(collection)
+    message = str(stopped.value)
+    assert "\n" not in message
+    assert str(collection / "second") in message
+    assert str(collection / "third") in message
+
+
+def test_a_damaged_part_is_refused(collection: Path) -> None:
+    (collection / "second" / "curves.jsonl").write_text("{}\n")
+    with pytest.raises(UserError, match=r"second.*sha256"):
+        load_collection(collection)
+
+
+def test_no_results_is_said_as_for_one_study(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with pytest.raises(UserError, match=r"manifest\.json is missing"):
+        load_collection(tmp_path)
+    with pytest.raises(UserError, match="is not a folder"):
+        load_collection(tmp_path / "absent")
