@@ -25,8 +25,9 @@ from resnet_spiking.data.images import Dataset
 from resnet_spiking.data.views import PLAIN
 from resnet_spiking.network.backbone import split_resnet
 from resnet_spiking.network.build import build_default
+from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.loop import make_optimizer, train_step
-from resnet_spiking.training.run import Environment, train_run
+from resnet_spiking.training.run import train_run
 
 RECIPES = {"plain": ("decoder", "fp32"), "decoder": ("decoder", "auto"), "head": ("head", "auto")}
 CONFIG = RunConfig(image_size=128, default_epochs=5, spiking_epochs=5)

@@ -22,7 +22,7 @@ _HOME = {
     "HeadConfig": "resnet_spiking.network.head",
     "LinearHead": "resnet_spiking.network.head",
     "SpikingHead": "resnet_spiking.network.head",
-    "Environment": "resnet_spiking.training.run",
+    "Environment": "resnet_spiking.training.environment",
     "train_run": "resnet_spiking.training.run",
     "fit": "resnet_spiking.training.loop",
     "score": "resnet_spiking.training.scoring",

@@ -162,8 +162,9 @@ def main(
     )
 
     from resnet_spiking.terminal import cache_root, choose_device, progress_bars, stop_signal
+    from resnet_spiking.training.environment import Environment
     from resnet_spiking.training.loop import Interrupted
-    from resnet_spiking.training.run import Environment, train_run
+    from resnet_spiking.training.run import train_run
 
     with stop_signal() as should_stop, progress_bars() as progress:
         environment = Environment(

@@ -29,7 +29,7 @@ from resnet_spiking.reports.robustness import write_csv
 from resnet_spiking.reports.robustness_figures import save_curves, save_panel
 from resnet_spiking.training.files import file_sha256, write_json
 from resnet_spiking.training.provenance import provenance
-from resnet_spiking.training.run import FORMAT, read_json
+from resnet_spiking.training.run_folder import FORMAT, read_json
 
 
 @dataclass(frozen=True)

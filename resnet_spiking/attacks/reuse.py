@@ -12,7 +12,7 @@ from resnet_spiking.attacks.subjects import Subject
 from resnet_spiking.attacks.sweep import Plan
 from resnet_spiking.errors import UserError
 from resnet_spiking.training.files import file_sha256
-from resnet_spiking.training.run import read_json
+from resnet_spiking.training.run_folder import read_json
 
 
 @dataclass(frozen=True)

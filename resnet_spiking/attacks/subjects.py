@@ -15,7 +15,8 @@ from resnet_spiking.data.images import ImageSet
 from resnet_spiking.errors import UserError
 from resnet_spiking.network.build import state_sha256
 from resnet_spiking.network.classifier import Classifier
-from resnet_spiking.training.run import load_data, read_json
+from resnet_spiking.training.configured_data import load_data
+from resnet_spiking.training.run_folder import read_json
 from resnet_spiking.training.verify import load_network
 
 

@@ -22,7 +22,7 @@ from resnet_spiking.errors import UserError
 from resnet_spiking.reports.robustness import csv_text
 from resnet_spiking.training.files import file_sha256
 from resnet_spiking.training.randomness import generator_for
-from resnet_spiking.training.run import read_json
+from resnet_spiking.training.run_folder import read_json
 from resnet_spiking.training.verify import Comparison
 
 BATCH = 100

@@ -10,7 +10,7 @@ from resnet_spiking.attacks.evaluation import Attacker, evaluate
 from resnet_spiking.attacks.settings import Settings, make_settings
 from resnet_spiking.attacks.subjects import load_sample, load_subjects
 from resnet_spiking.errors import UserError
-from resnet_spiking.training.run import Environment
+from resnet_spiking.training.environment import Environment
 
 
 def attack_settings(block: dict[str, Any]) -> Settings:

@@ -67,7 +67,7 @@ def _do(work: Work, memory: Memory, beat: Beat, report: Callable[[str], None]) -
     import torch
 
     from resnet_spiking.terminal import choose_device
-    from resnet_spiking.training.run import Environment
+    from resnet_spiking.training.environment import Environment
 
     torch.set_num_threads(work.resources.threads)
     if work.resources.command:
@@ -91,7 +91,8 @@ def _run(work: Work, environment: Any, beat: Beat) -> Path:
     from resnet_spiking.config import RunConfig
     from resnet_spiking.studies.labels import keep_labels
     from resnet_spiking.studies.traces import keep_traces
-    from resnet_spiking.training.run import data_key, load_data, train_run
+    from resnet_spiking.training.configured_data import data_key, load_data
+    from resnet_spiking.training.run import train_run
 
     config = RunConfig.from_dict(work.payload["config"])
     beat.epochs = {"default": config.default_epochs, "spiking": config.spiking_epochs}

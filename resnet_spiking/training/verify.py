@@ -14,8 +14,9 @@ from resnet_spiking.errors import UserError
 from resnet_spiking.network.build import build_default, build_spiking, build_trunk
 from resnet_spiking.network.classifier import Decoder
 from resnet_spiking.training.checkpoint import load_model
+from resnet_spiking.training.configured_data import load_data
 from resnet_spiking.training.files import file_sha256
-from resnet_spiking.training.run import load_data, read_json
+from resnet_spiking.training.run_folder import read_json
 from resnet_spiking.training.scoring import score
 
 # Another processor or batch kernel may round a borderline logit the other way; more than that is a difference.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from resnet_spiking.studies import attacking
-from resnet_spiking.training.run import Environment
+from resnet_spiking.training.environment import Environment
 
 
 def test_only_evaluations_that_differ_in_their_networks_are_offered(

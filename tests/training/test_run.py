@@ -14,8 +14,9 @@ from resnet_spiking.config import RunConfig
 from resnet_spiking.data.images import Dataset, ImageSet
 from resnet_spiking.errors import UserError
 from resnet_spiking.training import verify
+from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.loop import Interrupted
-from resnet_spiking.training.run import Environment, train_run
+from resnet_spiking.training.run import train_run
 from resnet_spiking.training.verify import load_network, verify_run
 
 CONFIG = RunConfig(

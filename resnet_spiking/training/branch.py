@@ -1,0 +1,96 @@
+"""The spiking branch of a Default: a new head, or a spiking stage 4 and a head, trained by BPTT."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from resnet_spiking.config import RunConfig
+from resnet_spiking.data.feature_cache import FeatureSource
+from resnet_spiking.network.build import build_spiking
+from resnet_spiking.network.calibration import calibrate
+from resnet_spiking.network.classifier import Decoder
+from resnet_spiking.network.evidence import gather_evidence, is_spiking
+from resnet_spiking.network.spiking_stage import SpikingStage
+from resnet_spiking.training.checkpoint import save_model
+from resnet_spiking.training.default import Default
+from resnet_spiking.training.environment import Environment
+from resnet_spiking.training.frozen import Frozen, backbone_identity
+from resnet_spiking.training.phase import evaluating, train_phase
+from resnet_spiking.training.pooled import remember_pooled
+from resnet_spiking.training.randomness import generator_for
+
+CALIBRATION_IMAGES = 64
+
+
+def train_branch(
+    config: RunConfig, output: Path, frozen: Frozen, default: Default, env: Environment
+) -> tuple[Decoder, dict[str, Any]]:
+    """Train the branch from ``default`` on; write its decoder to ``output``; return it with its figures."""
+    stages = copy.deepcopy(default.network.stages)
+    classes = len(frozen.data.classes)
+    branch = replace(config, seed=config.branch_seed, head_seed=None)
+    network = build_spiking(branch, stages, frozen.trunk.stages.out_channels, classes).to(env.device)
+    below = default.network if config.train == "decoder" else default.network.head
+    teacher = below.eval() if config.distill > 0 else None
+    if isinstance(network.head, SpikingStage):
+        _calibrate(network.head, branch, default.network, frozen.train)
+    trainee: nn.Module = network
+    train, test, final_test = frozen.train, frozen.test, frozen.test
+    scored: nn.Module = evaluating(network)
+    if config.train == "head":
+        trainee = network.head
+        stages.requires_grad_(False).eval()
+        # The pooled test features are fp32 in blocks of scoring's size: the head alone scores bit for bit the same.
+        train, test = remember_pooled(config, frozen, default, env)
+        final_test, scored = test, network.head
+    figures = train_phase(
+        trainee,
+        scored,
+        branch.as_dict(),
+        branch,
+        output,
+        "spiking",
+        config.spiking_epochs,
+        train,
+        test,
+        final_test,
+        env,
+        teacher,
+    )
+    below_head = default.result.get("operations", {}).get("stages")
+    if config.train == "head" and below_head:
+        # Scored from pooled features: the stages below are Default's, and ran when it was scored.
+        figures["operations"]["stages"] = below_head
+    # T maps of every layer and their graph are held at once: fewer images where stage 4 spikes too.
+    sample = torch.arange(min(32 if network.on_maps else 256, len(frozen.data.test)))
+    if is_spiking(network.head):  # type: ignore[arg-type]
+        features = final_test.batch(sample)
+        evidence = gather_evidence(
+            network.head.eval(),  # type: ignore[arg-type]
+            features if config.train == "head" else evaluating(network).pool(features).detach(),
+            frozen.data.test.labels[sample].to(env.device),
+            generator_for(branch.seed, "evidence", device=env.device),
+        ).as_dict()
+    else:
+        evidence = {"spikes": False, "reason": "a control without spikes"}
+    save_model(output / "model.safetensors", network, backbone_identity(config, frozen.trunk))
+    neurons = [neuron.describe(env.device) for neuron in network.head.neurons]  # type: ignore[union-attr]
+    return network, {**figures, "evidence": evidence, "neurons": neurons}
+
+
+def _calibrate(stage: SpikingStage, config: RunConfig, default: Decoder, train: FeatureSource) -> None:
+    """Start the spiking stage from Default's, on the first training images."""
+    parts = dict(default.stages.named_children())
+    reference = parts.pop("layer4").eval()
+    maps = train.batch(torch.arange(min(CALIBRATION_IMAGES, len(train)))).float()
+    with torch.no_grad():
+        for part in parts.values():
+            maps = part.eval()(maps)
+    generator = generator_for(config.seed, "calibration", device=train.device)
+    calibrate(stage, reference, maps, generator)  # type: ignore[arg-type]

@@ -1,0 +1,25 @@
+"""The images that a configuration names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from resnet_spiking.config import RunConfig
+from resnet_spiking.data.datasets import load_dataset
+from resnet_spiking.data.images import Dataset
+
+
+def data_key(config: RunConfig, data_dir: Path | None) -> tuple[object, ...]:
+    """Return what ``load_data`` depends on, for ``Environment.remember``."""
+    # Only image folders are brought to the configured size when they are read.
+    side = config.image_size if config.dataset == "folder" else None
+    return ("data", config.dataset, data_dir, side, config.train_samples, config.test_samples, config.flip)
+
+
+def load_data(config: RunConfig, data_dir: Path | None) -> Dataset:
+    """Load the configured dataset, cut to the configured number of samples."""
+    data = load_dataset(config.dataset, data_dir, side=config.image_size)
+    train = data.train.subset(config.train_samples) if config.train_samples else data.train
+    test = data.test.subset(config.test_samples) if config.test_samples else data.test
+    flip = data.flip if config.flip is None else config.flip
+    return Dataset(data.name, train, test, flip)

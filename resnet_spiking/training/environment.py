@@ -1,0 +1,30 @@
+"""Where a run happens and whom it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a run happens and whom it tells. Nothing here changes a result, ``device`` aside.
+
+    ``report(line)`` takes messages, ``progress(label, done, total)`` long work, ``on_epoch(figures)``
+    each finished epoch, ``should_stop()`` asks whether to save and stop. ``remember(key, make)``
+    returns what ``make()`` returns; one that keeps it lets the next run of the same process
+    have the data, the frozen network and the Default without reading them again.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    data_dir: Path | None = None
+    cache_dir: Path | None = None
+    report: Callable[[str], None] = lambda line: None
+    progress: Callable[[str, int, int], None] = lambda label, done, total: None
+    on_epoch: Callable[[dict[str, Any]], None] = lambda figures: None
+    should_stop: Callable[[], bool] = lambda: False
+    remember: Callable[[tuple[object, ...], Callable[[], Any]], Any] = lambda key, make: make()
