@@ -20,7 +20,8 @@ from resnet_spiking.studies.plan import Task
 from resnet_spiking.training.loop import make_optimizer, train_step
 from resnet_spiking.training.precision import resolve_precision
 
-BATCH = 16  # images of a timed step; larger batches cost about as much per image
+SAMPLE = 16  # images of a step that is timed first
+QUICK = 0.5  # seconds of that step below which a step of the run's own batch is timed instead
 SIZES = {
     "digits": (1437, 360),
     "cifar10": (50_000, 10_000),
@@ -55,8 +56,9 @@ class _Measured:
 def estimate(tasks: Iterable[Task], *, threads: int, device: torch.device) -> dict[str, Cost]:
     """Return the expected cost of each feature task and run by key; attacks are not estimated.
 
-    Each distinct trunk, Default and head is timed once: a warm-up and one step on random images with
-    random weights. Sizes of image folders are counted. Takes seconds, some more for large networks.
+    Each distinct trunk, Default and head is timed once, on random images with random weights: a step of the run's
+    batch, or of fewer images where these take long (on small maps an image of a large batch costs a third of one of a
+    small batch). Sizes of image folders are counted. Takes seconds, some more for large networks.
     """
     torch.set_num_threads(threads)
     costs = {}
@@ -114,12 +116,15 @@ def _count(folder: Path) -> int:
 
 
 def _trunk_only(config: RunConfig) -> RunConfig:
-    kept = {name: getattr(config, name) for name in ("backbone", "freeze_depth", "image_size", "precision", "weights")}
-    return RunConfig(neuron="none", **kept)
+    names = ("backbone", "freeze_depth", "image_size", "precision", "weights", "batch_size")
+    return RunConfig(neuron="none", **{name: getattr(config, name) for name in names})
 
 
 def _head_only(config: RunConfig) -> RunConfig:
-    kept = ("neuron", "mode", "hidden", "num_steps", "encoding", "readout", "beta", "alpha", "reset", "learn_beta")
+    kept = (
+        "neuron", "mode", "hidden", "num_steps", "encoding", "readout", "beta", "alpha", "reset", "learn_beta",
+        "batch_size",
+    )  # fmt: skip
     return RunConfig(**{name: getattr(config, name) for name in kept})
 
 
@@ -129,19 +134,17 @@ def _measure(config: RunConfig, device: torch.device) -> _Measured:
     for part in (trunk.backbone, trunk.stages):
         part.to(device).to(memory_format=torch.channels_last)
     images = _random_images()
-    everything = torch.arange(BATCH)
     seconds, samples = [], []
     for precision in (config.precision, "fp32"):
         live = features_of(trunk.backbone, images, precision=precision, device=device)
-        seconds.append(_time(lambda live=live: live.batch(everything)))  # type: ignore[misc]
-        samples.append(live.batch(everything))
+        samples.append(live.batch(torch.arange(SAMPLE)))
+        seconds.append(_time(live.batch, torch.arange(SAMPLE), SAMPLE))
     decoder = build_default(config, trunk.stages, trunk.stages.out_channels, CLASSES).to(device)
-    source = FeatureSource(images, PLAIN, device, lambda indices, chosen: samples[0])
-    step = _train_seconds(decoder, source, config)
+    step = _train_seconds(decoder, samples[0], config)
     tested = replace(config, precision="fp32")
     plain = build_default(tested, trunk.stages, trunk.stages.out_channels, CLASSES).to(device).eval()
     with torch.no_grad():
-        scored = _time(lambda: plain(samples[1]))
+        scored = _time(plain, samples[1], config.batch_size)
     size = sum(value.numel() * value.element_size() for value in decoder.state_dict().values())
     sizes = [sample[0].numel() * sample.element_size() for sample in samples]
     return _Measured(seconds[0], seconds[1], sizes[0], sizes[1], step, scored, trunk.stages.out_channels, size)
@@ -149,13 +152,11 @@ def _measure(config: RunConfig, device: torch.device) -> _Measured:
 
 @lru_cache
 def _measure_head(config: RunConfig, features: int, device: torch.device) -> tuple[float, float]:
-    pooled = torch.rand(BATCH, features, device=device)
-    network = build_spiking(config, _AsIs(), features, CLASSES).to(device)
-    head = network.head
-    source = FeatureSource(_random_images(), PLAIN, device, lambda indices, chosen: pooled)
-    step = _train_seconds(head, source, config)
+    pooled = torch.rand(SAMPLE, features, device=device)
+    head = build_spiking(config, _AsIs(), features, CLASSES).to(device).head
+    step = _train_seconds(head, pooled, config)
     with torch.no_grad():
-        return step, _time(lambda: head(pooled))
+        return step, _time(head, pooled, config.batch_size)
 
 
 def _with_stage(config: RunConfig) -> RunConfig:
@@ -168,12 +169,12 @@ def _measure_stage(config: RunConfig, device: torch.device) -> tuple[float, floa
     trunk = build_trunk(config, "none")
     trunk.backbone.to(device).to(memory_format=torch.channels_last)
     images = _random_images()
-    maps = features_of(trunk.backbone, images, precision="fp32", device=device).batch(torch.arange(BATCH))
+    maps = features_of(trunk.backbone, images, precision="fp32", device=device).batch(torch.arange(SAMPLE))
     decoder = build_spiking(config, trunk.stages, trunk.stages.out_channels, CLASSES).to(device)
-    step = _train_seconds(decoder, FeatureSource(images, PLAIN, device, lambda indices, chosen: maps), config)
+    step = _train_seconds(decoder, maps, config)
     decoder.eval()
     with torch.no_grad():
-        return step, _time(lambda: decoder(maps))
+        return step, _time(decoder, maps, config.batch_size)
 
 
 class _AsIs(nn.Module):
@@ -183,28 +184,47 @@ class _AsIs(nn.Module):
         return features
 
 
-def _train_seconds(network: nn.Module, source: FeatureSource, config: RunConfig) -> float:
+def _train_seconds(network: nn.Module, sample: Tensor, config: RunConfig) -> float:
+    """Return seconds per image of a training step on features like ``sample``."""
     optimizer = make_optimizer(network, config)
     network.train()
-    labels = source.images.labels.to(source.device)
-    place = ("calibration", 0, 0)
-    return _time(lambda: train_step(network, source, labels, torch.arange(BATCH), config, place, optimizer))
+
+    def step(features: Tensor) -> None:
+        source = FeatureSource(_random_images(), PLAIN, features.device, lambda indices, chosen: features)
+        labels = torch.arange(len(features), device=features.device) % CLASSES
+        train_step(
+            network, source, labels, torch.arange(len(features)), config, ("calibration", 0, 0), optimizer
+        )  # fmt: skip
+
+    return _time(step, sample, config.batch_size)
 
 
-def _time(step: Callable[[], object]) -> float:
-    """Return seconds per image of a step on ``BATCH`` images, after one that warms up."""
-    step()
+def _time(step: Callable[[Tensor], object], sample: Tensor, batch: int) -> float:
+    """Return seconds per image of ``step``, on ``batch`` images like ``sample`` where it is quick, after a warm-up."""
+    step(sample)
+    seconds = _seconds(step, sample)
+    if seconds > QUICK or batch == len(sample):
+        return seconds / len(sample)
+    repeats = -(-batch // len(sample))
+    whole = sample.repeat(repeats, *[1] * (sample.ndim - 1))[:batch]
+    # The layout decides which convolution runs; repeating may not keep it.
+    whole = whole.contiguous(memory_format=torch.channels_last) if sample.ndim == 4 else whole
+    step(whole)
+    return _seconds(step, whole) / batch
+
+
+def _seconds(step: Callable[[Tensor], object], given: Tensor) -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     began = time.perf_counter()
-    step()
+    step(given)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return (time.perf_counter() - began) / BATCH
+    return time.perf_counter() - began
 
 
 @lru_cache
 def _random_images() -> ImageSet:
     draw = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (BATCH, 3, 32, 32), generator=draw, dtype=torch.uint8)
-    return ImageSet(images, torch.arange(BATCH) % CLASSES, tuple(map(str, range(CLASSES))))
+    images = torch.randint(0, 256, (SAMPLE, 3, 32, 32), generator=draw, dtype=torch.uint8)
+    return ImageSet(images, torch.arange(SAMPLE) % CLASSES, tuple(map(str, range(CLASSES))))
