@@ -101,7 +101,7 @@ def evaluate(
         for subject in subjects:
             probe = Probe(subject, targets[subject.name], sample, settings, swept[subject.name], journal, pairs)
             done = earlier.get(subject.name)
-            entry = dict(done.entry) if done else _entry(subject, targets[subject.name], swept, before)
+            entry = dict(done.entry) if done else _entry(subject, targets[subject.name], swept, before, settings)
             entry.pop("mcnemar", None)
             entry |= _beside(subject, swept)
             entry["checks"] = run_checks(
@@ -242,12 +242,16 @@ def _beside(subject: Subject, swept: dict[str, Sweep]) -> dict[str, Any]:
     return found
 
 
-def _entry(subject: Subject, target: Target, swept: dict[str, Sweep], before: dict[str, str]) -> dict[str, Any]:
+def _entry(
+    subject: Subject, target: Target, swept: dict[str, Sweep], before: dict[str, str], settings: Settings
+) -> dict[str, Any]:
     """Return the model's part of the result: what it is, its figures, and what each attack cost."""
     found = swept[subject.name]
     figures = figures_of(found.examples)
     stages = found.examples.stages.tolist()
     for radius, row in enumerate(figures["robust"]):
+        if settings.order == "descending":
+            row["inferred"] = int(found.examples.inferred(radius).sum())
         for stage, own in row["attacks"].items():
             # A minimum-norm attack runs once; its cost stands at the smallest radius.
             spent = found.spent.get((radius, stages.index(stage)))

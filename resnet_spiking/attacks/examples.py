@@ -51,6 +51,13 @@ class Examples:
         """Say which images ``[N]`` are classified correctly and unbroken up to the radius at that position."""
         return self.clean_correct & (self.broken > radius)
 
+    def inferred(self, radius: int) -> NDArray[np.bool_]:
+        """Say which images ``[N]`` were, with radii in descending order, taken to stand at that position unattacked.
+
+        They were attacked at the next larger radius or one above it, and stood.
+        """
+        return self.clean_correct & (self.broken > radius + 1)
+
     @property
     def is_broken(self) -> NDArray[np.bool_]:
         """Say for which images ``[N]`` an adversarial image is kept."""

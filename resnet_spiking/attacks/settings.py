@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from resnet_spiking.attacks.bundles import Bundle
 from resnet_spiking.attacks.target import RULES, Rule
 from resnet_spiking.attacks.threat import Norm, Threat, parse_eps
 from resnet_spiking.errors import UserError, nearest
 
+Order = Literal["ascending", "descending"]
+ORDERS: tuple[Order, ...] = ("ascending", "descending")
+
 
 @dataclass(frozen=True)
 class Settings:
     """``eps`` ascending, in pixels of [0, 1], with ``labels`` as the user wrote them.
+
+    ``order`` in which the radii are attacked. Ascending: at each radius every image that none smaller has broken.
+    Descending: at the largest every correct image, then at each smaller one what the next larger one has broken; an
+    image that stands at a radius is taken to stand at every smaller one, whose ball lies inside. An attack that
+    succeeds stops early and one that fails spends all its iterations, so an image costs one failure instead of one a
+    radius.
 
     ``draws`` of a stochastic model steer an attack, ``votes`` independent ones decide; ``rule`` None means
     ``majority`` for stochastic models and is without meaning for the others.
@@ -31,6 +40,7 @@ class Settings:
     rule: Rule | None = None
     draws: int = 20
     votes: int = 20
+    order: Order = "ascending"
 
     def __post_init__(self) -> None:
         for eps in self.eps:
@@ -48,6 +58,9 @@ class Settings:
             raise UserError(
                 f"--rule {self.rule!r} is unknown{nearest(self.rule, known)}; choose from: {', '.join(known)}"
             )
+        if self.order not in ORDERS:
+            near = nearest(self.order, list(ORDERS))
+            raise UserError(f"--order {self.order!r} is unknown{near}; choose from: {', '.join(ORDERS)}")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"--seed must lie between 0 and {2**63 - 1}, not {self.seed}")
 

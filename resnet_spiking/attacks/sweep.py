@@ -1,4 +1,4 @@
-"""One model under one bundle over ascending radii: only what still stands is attacked."""
+"""One model under one bundle over all radii: only what is not known yet is attacked."""
 
 from __future__ import annotations
 
@@ -81,10 +81,11 @@ def sweep(
     sources: Mapping[str, Target] | None = None,
     watch: Watch = QUIET,
 ) -> Sweep:
-    """Attack ``subject`` with every stage of the bundle at every radius, smallest first.
+    """Attack ``subject`` with every stage of the bundle at every radius, in the order of the settings.
 
     An image that is misclassified clean is never attacked; one that is broken at a radius counts as
     broken at every larger one, and is only attacked again by stages of ``everything``, whose figure is their own.
+    In descending order one that stands at a radius counts as standing at every smaller one (see ``Settings``).
     ``sources`` are the targets, by model name, that transfers come from.
 
     Each chunk of images draws from generators made of (seed, model, attack, radius, chunk), and is
@@ -176,7 +177,8 @@ class _Sweeping:
     def run(self) -> Sweep:
         if self.minimum:
             self._find_minimum_norms(self.minimum)
-        for radius in range(len(self.settings.eps)):
+        radii = range(len(self.settings.eps))
+        for radius in radii if self.settings.order == "ascending" else reversed(radii):
             margins: dict[str, NDArray[np.float32]] = {}
             for number, stage in enumerate(self.stages):
                 self._run_stage(radius, number, stage, margins)
@@ -288,9 +290,17 @@ class _Sweeping:
         for place, (row, radius) in enumerate(zip(rows[hit].tolist(), radii[hit].tolist(), strict=True)):
             self._record(row, radius, 0, piece, place)
 
+    def _open(self, radius: int) -> NDArray[np.bool_]:
+        """Say for which images ``[N]`` it is not known yet whether they stand at the radius."""
+        table = self.examples
+        standing = table.surviving(radius)
+        if self.settings.order == "ascending" or radius == len(table.eps) - 1:
+            return standing
+        return standing & (table.broken == radius + 1)
+
     def _run_stage(self, radius: int, number: int, stage: Stage, margins: dict[str, NDArray[np.float32]]) -> None:
         table, position, eps = self.examples, number + self.offset, self.settings.eps[radius]
-        rows = (table.clean_correct if stage.everything else table.surviving(radius)).nonzero()[0][: stage.first]
+        rows = (table.clean_correct if stage.everything else self._open(radius)).nonzero()[0][: stage.first]
         if not len(rows):
             return
         resolved = _resolve(stage, margins, rows)
@@ -345,14 +355,17 @@ class _Sweeping:
         self.watch.report(line)
 
     def _tell(self, radius: int, stages_done: int) -> None:
-        """Report work done: a broken image leaves nothing to do at its radius and the larger ones."""
+        """Report work done: an image whose state at the radius is known leaves nothing to do there."""
         weights = [_weight(stage) for stage in self.stages]
         first, each, radii = _weight(self.minimum) if self.minimum else 0, sum(weights), len(self.examples.eps)
-        passed = first + each * radius + sum(weights[:stages_done])
-        # An image whose radius is known (from its minimum norm) has none of those above it to come.
-        settled = each * np.clip(radii - 1 - self.examples.broken, 0, None)
         whole = first + each * radii
-        done = np.where(self.examples.surviving(radius), np.minimum(passed + settled, whole), whole)
+        if self.settings.order == "ascending":
+            passed = first + each * radius + sum(weights[:stages_done])
+            # An image whose radius is known (from its minimum norm) has none of those above it to come.
+            settled = each * np.clip(radii - 1 - self.examples.broken, 0, None)
+        else:
+            passed, settled = first + each * (radii - 1 - radius) + sum(weights[:stages_done]), np.zeros(1, np.int64)
+        done = np.where(self._open(radius), np.minimum(passed + settled, whole), whole)
         self.watch.progress(int(done.sum()), max(1, whole * len(self.examples)))
 
 

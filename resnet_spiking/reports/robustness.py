@@ -86,6 +86,8 @@ def _worst_case(result: dict[str, Any]) -> Table:
         f"robust accuracy, worst case of bundle {result['bundle']}{' (indicative)' if result['indicative'] else ''}: "
         f"{result['dataset']}, {result['samples']} images, {result['norm']}, 95 % intervals"
     )
+    if result["settings"].get("order") == "descending":
+        title += "; an image that stands at one eps is taken to stand at every smaller one"
     table = Table("model", "clean", *result["eps_labels"], "median norm", title=title)
     for entry in result["models"]:
         cells = [_percent(entry["clean"]), *(_percent(row) for row in entry["robust"])]

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from resnet_spiking.attacks.bundles import Bundle, Stage
-from resnet_spiking.attacks.examples import BROKEN, NOT_TRIED, Examples
+from resnet_spiking.attacks.examples import BROKEN, NOT_TRIED, SURVIVED, Examples
 from resnet_spiking.attacks.journal import Journal
 from resnet_spiking.attacks.names import ATTACKS, AttackEntry
-from resnet_spiking.attacks.settings import Settings
+from resnet_spiking.attacks.settings import ORDERS, Order, Settings
 from resnet_spiking.attacks.subjects import Sample, Subject
 from resnet_spiking.attacks.sweep import Sweep, Watch, sweep
 from resnet_spiking.attacks.target import attackable
@@ -52,11 +52,12 @@ def linear() -> nn.Module:
     return cases.linear_digits()
 
 
-def test_robust_accuracy_of_a_linear_model_is_its_closed_form(linear: nn.Module) -> None:
+@pytest.mark.parametrize("order", ORDERS)
+def test_robust_accuracy_of_a_linear_model_is_its_closed_form(linear: nn.Module, order: Order) -> None:
     sample = cases.digits_sample(60)
     radii = (0.005, 0.01, 0.02, 0.03)
     stages = (Stage("apgd-ce", options={"steps": 20}), Stage("apgd-t", options={"steps": 20, "loss": "margin"}))
-    found = run(linear, sample, cases.settings_for(Bundle("b", "", stages), radii)).examples
+    found = run(linear, sample, cases.settings_for(Bundle("b", "", stages), radii, order=order)).examples
     for radius, eps in enumerate(radii):
         standing = linear_worst_margin(linear, sample.pixels(), sample.labels, eps) < 0
         assert np.array_equal(found.surviving(radius), standing.numpy()), eps
@@ -84,6 +85,38 @@ def test_only_what_still_stands_is_attacked(linear: nn.Module) -> None:
         assert np.array_equal(found.tried[radius, 0] != NOT_TRIED, before)
         left = before & (found.tried[radius, 0] != BROKEN)
         assert np.array_equal(found.tried[radius, 1] != NOT_TRIED, left)
+
+
+def test_in_descending_order_an_image_fails_to_fall_once(linear: nn.Module) -> None:
+    sample = cases.digits_sample(60)
+    # Exact on a linear model, so that both orders must agree.
+    bundle = Bundle("b", "", (Stage("apgd-t", options={"steps": 20, "loss": "margin", "classes": 9}),))
+    radii = (0.002, 0.005, 0.01, 0.02, 0.03)
+    up, down = (run(linear, sample, cases.settings_for(bundle, radii, order=order)) for order in ORDERS)
+    table = down.examples
+    assert np.array_equal(table.broken, up.examples.broken)
+    tried, stood = table.tried[:, 0] != NOT_TRIED, table.tried[:, 0] == SURVIVED
+    assert np.array_equal(tried[-1], table.clean_correct)
+    for radius in range(len(radii) - 1):
+        assert np.array_equal(tried[radius], table.clean_correct & (table.tried[radius + 1, 0] == BROKEN))
+        assert np.array_equal(table.inferred(radius), table.surviving(radius) & ~tried[radius])
+    assert (stood.sum(0) <= 1).all()
+    assert (stood.sum(0) == 1)[table.clean_correct & (table.broken > 0)].all()
+    # Each image that stands at all pays for one whole attack, and one in ascending order for one a radius.
+    spent = [sum(cost.backwards for cost in found.spent.values()) for found in (up, down)]
+    assert spent[1] < 0.5 * spent[0]
+    assert table.inferred(0).sum() > 10
+
+
+def test_descending_order_starts_from_minimum_norms(linear: nn.Module) -> None:
+    sample = cases.digits_sample(30)
+    bundle = Bundle("b", "", (Stage("apgd-ce"),), minimum_norm=Stage("fmn", options={"steps": 50}))
+    found = run(linear, sample, cases.settings_for(bundle, (0.005, 0.01, 0.02, 0.3), order="descending")).examples
+    above = np.searchsorted(found.eps, found.minimum_norm)
+    attacked = found.tried[:, 1] != NOT_TRIED
+    for row in found.clean_correct.nonzero()[0].tolist():
+        expected = [radius for radius in range(found.broken[row] - 1, above[row]) if radius >= 0]
+        assert attacked[:, row].nonzero()[0].tolist() == expected
 
 
 def test_a_broken_image_costs_nothing_at_larger_radii(linear: nn.Module) -> None:
@@ -130,10 +163,13 @@ def test_a_minimum_norm_image_counts_from_its_norm_on(linear: nn.Module) -> None
     assert (again != found.label[kept]).all()
 
 
-@pytest.mark.parametrize("kind", ["lif", "paralif-sb", "noise"])
-def test_a_stopped_sweep_continues_to_the_same_bits(tmp_path: Path, kind: str, linear: nn.Module) -> None:
+@pytest.mark.parametrize(
+    ("kind", "order"),
+    [("lif", "ascending"), ("lif", "descending"), ("paralif-sb", "ascending"), ("noise", "ascending")],
+)
+def test_a_stopped_sweep_continues_to_the_same_bits(tmp_path: Path, kind: str, order: Order, linear: nn.Module) -> None:
     model = cases.Noisy(linear) if kind == "noise" else cases.spiking_digits(kind)
-    sample, settings = cases.digits_sample(16), cases.settings_for(eps=(0.05, 0.2))
+    sample, settings = cases.digits_sample(16), cases.settings_for(eps=(0.05, 0.2), order=order)
     whole = run(model, sample, settings)
     journal, stops = Journal(tmp_path / "state"), 0
     for calls in (30, 150, 60, 400):
@@ -222,6 +258,6 @@ def test_settings_refuse_what_is_no_radius() -> None:
     for eps, text in wrong_radii.items():
         with pytest.raises(UserError, match=text):
             cases.settings_for(eps=eps)
-    for wrong in ({"batch_size": 0}, {"seed": -1}, {"votes": 0}, {"rule": "any"}, {"norm": "l1"}):
+    for wrong in ({"batch_size": 0}, {"seed": -1}, {"votes": 0}, {"rule": "any"}, {"norm": "l1"}, {"order": "up"}):
         with pytest.raises(UserError):
             cases.settings_for(**wrong)

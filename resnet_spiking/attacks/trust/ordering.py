@@ -45,7 +45,8 @@ def more_steps(probe: Probe) -> Check:
 def monotone(probe: Probe) -> Check:
     """T06: the same attack, run afresh at each radius, leaves fewer images at larger ones.
 
-    Reported figures cannot rise, since an image broken at a radius counts as broken at larger ones.
+    Reported figures cannot rise, since an image broken at a radius counts as broken at larger ones. Of a sweep in
+    descending order, the first images that were taken to stand somewhere are attacked there after all.
     """
     title, threshold = "accuracy falls with eps", "a rise of <= 1 point or one image"
     if probe.empty:
@@ -54,7 +55,24 @@ def monotone(probe: Probe) -> Check:
     steps = min(20, probe.checking.steps)
     left = [_standing(probe, "apgd-ce", eps=eps, steps=steps) for eps in radii]
     value = _percentages([len(probe.rows), *left], probe)
-    return Check("T06", title, value, threshold, _worst_rise([len(probe.rows), *left]) <= _allowed(0.01, probe))
+    passed = _worst_rise([len(probe.rows), *left]) <= _allowed(0.01, probe)
+    if probe.settings.order == "descending":
+        fallen, tried = _inferred(probe)
+        value += f"; {fallen} of {tried} that were taken to stand fall"
+        passed = passed and fallen <= ONE
+    return Check("T06", title, value, threshold, passed)
+
+
+def _inferred(probe: Probe) -> tuple[int, int]:
+    """Attack images at the largest radius where they were taken to stand; return how many fall, and of how many."""
+    table = probe.examples
+    rows = table.inferred(0).nonzero()[0][: probe.checking.survivors]
+    radii = table.broken[rows] - 2
+    standing = [
+        probe.attack("apgd-ce", rows[radii == radius], eps=float(table.eps[radius]), steps=probe.checking.steps)
+        for radius in np.unique(radii).tolist()
+    ]
+    return len(rows) - int(sum(map(np.sum, standing))), len(rows)
 
 
 def unbounded(probe: Probe) -> Check:

@@ -23,6 +23,7 @@ from resnet_spiking.attacks.bundles import Bundle, Stage
 from resnet_spiking.attacks.examples import BROKEN
 from resnet_spiking.attacks.gradients.mode import OwnSurrogate
 from resnet_spiking.attacks.losses import margin
+from resnet_spiking.attacks.settings import Order
 from resnet_spiking.attacks.subjects import Subject
 from resnet_spiking.attacks.sweep import sweep
 from resnet_spiking.attacks.target import attackable
@@ -51,8 +52,10 @@ BUNDLE = Bundle(
 
 
 @contextmanager
-def probing(model: nn.Module, eps: tuple[float, ...] = (0.03, 0.1), bundle: Bundle = BUNDLE) -> Iterator[Probe]:
-    sample, settings = cases.digits_sample(20), cases.settings_for(bundle, eps, draws=20, votes=20)
+def probing(
+    model: nn.Module, eps: tuple[float, ...] = (0.03, 0.1), bundle: Bundle = BUNDLE, order: Order = "ascending"
+) -> Iterator[Probe]:
+    sample, settings = cases.digits_sample(20), cases.settings_for(bundle, eps, draws=20, votes=20, order=order)
     subject = Subject("model", model)
     with attackable(model):
         target = cases.target_for(model, sample, settings)
@@ -157,6 +160,20 @@ def test_ordering_notices_an_attack_that_gets_weaker(sound: Probe, monkeypatch: 
     rising = count()
     monkeypatch.setattr(sound, "attack", lambda name, **options: np.arange(8) < 2 * next(rising))
     assert ordering.monotone(sound).passed is False
+
+
+def test_what_was_taken_to_stand_is_attacked_after_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    with probing(cases.linear_digits(), (0.005, 0.01, 0.02), order="descending") as probe:
+        found = ordering.monotone(probe)
+        assert found.passed is True
+        assert "0 of 4 that were taken to stand fall" in str(found.value)
+        attack = probe.attack
+
+        def stronger_there(name: str, rows: Any = None, **options: Any) -> Any:
+            return attack(name, rows, **options) if rows is None else np.zeros(len(rows), bool)
+
+        monkeypatch.setattr(probe, "attack", stronger_there)
+        assert ordering.monotone(probe).passed is False
 
 
 def test_convergence_notices_an_attack_that_stopped_early() -> None:
