@@ -41,7 +41,7 @@ EPS = "0.25/255,0.5/255,1/255,2/255,4/255,8/255"
     "--order",
     default="ascending",
     metavar="ascending|descending",
-    help="Of the radii. Descending: what stands at one is taken to stand at every smaller one; several times as fast.",
+    help="Of the radii. Descending: what stands at one is taken to stand at every smaller one; fewer iterations.",
 )
 @click.option(
     "--rule", metavar="majority|expected", help="When a stochastic head counts as right.  [default: majority]"

@@ -77,7 +77,15 @@ class Digest:
     def _cell_names(self) -> list[str]:
         """Settings of the Default networks, beyond the usual three, that differ between cells."""
         defaults = [group for group in self.groups if group.is_default]
-        extra = [name for name in ("weights", "freeze_depth", "epochs") if len({plain(g[name]) for g in defaults}) > 1]
+        of_backbone: dict[str, list[Group]] = {}
+        for group in defaults:
+            of_backbone.setdefault(group["backbone"], []).append(group)
+        # Other backbones have other weights by themselves.
+        extra = [
+            name
+            for name in ("weights", "freeze_depth", "epochs")
+            if any(len({plain(group[name]) for group in alike}) > 1 for alike in of_backbone.values())
+        ]
         return [*extra, *varying(defaults)]
 
     @cached_property
