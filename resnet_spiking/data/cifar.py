@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
@@ -23,10 +24,9 @@ def load_cifar(name: str, root: Path, *, download: bool) -> Dataset:
     """
     loader = LOADERS[name]
     offline = f"put {loader.filename} into {root}, name its folder with --data-dir, or use --dataset folder"
-    try:
+    # Not unpacked yet, or only in part: then the archive decides.
+    with suppress(RuntimeError, OSError):
         return _read(name, root, unpack=False)
-    except (RuntimeError, OSError):
-        pass  # not unpacked yet, or only in part
     archive = root / loader.filename
     # torchvision would silently replace such an archive by a download, and without a network blame the network.
     if archive.exists() and not check_integrity(str(archive), loader.tgz_md5):

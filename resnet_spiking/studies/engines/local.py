@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -87,10 +88,9 @@ class LocalEngine(Engine):
         if work.resources.device == "cuda" and self.cuda_devices > 1:
             device = f"cuda:{self._workers.index(worker) % self.cuda_devices}"
             sent = replace(work, resources=replace(work.resources, device=device))
-        try:
+        # Where it died while idle, wait() finds its connection closed and calls the task lost.
+        with suppress(OSError):
             worker.connection.send(sent)
-        except OSError:
-            pass  # it died while idle: wait() finds its connection closed and calls the task lost
         return work, f"{worker.name} (pid {worker.process.pid})"
 
     def _collect(self, worker: _Worker) -> Outcome:
