@@ -56,7 +56,7 @@ class Examples:
 
         They were attacked at the next larger radius or one above it, and stood.
         """
-        return self.clean_correct & (self.broken > radius + 1)
+        return self.surviving(radius + 1)
 
     @property
     def is_broken(self) -> NDArray[np.bool_]:

@@ -292,11 +292,8 @@ class _Sweeping:
 
     def _open(self, radius: int) -> NDArray[np.bool_]:
         """Say for which images ``[N]`` it is not known yet whether they stand at the radius."""
-        table = self.examples
-        standing = table.surviving(radius)
-        if self.settings.order == "ascending" or radius == len(table.eps) - 1:
-            return standing
-        return standing & (table.broken == radius + 1)
+        standing = self.examples.surviving(radius)
+        return standing if self.settings.order == "ascending" else standing & ~self.examples.inferred(radius)
 
     def _run_stage(self, radius: int, number: int, stage: Stage, margins: dict[str, NDArray[np.float32]]) -> None:
         table, position, eps = self.examples, number + self.offset, self.settings.eps[radius]
@@ -358,13 +355,11 @@ class _Sweeping:
         """Report work done: an image whose state at the radius is known leaves nothing to do there."""
         weights = [_weight(stage) for stage in self.stages]
         first, each, radii = _weight(self.minimum) if self.minimum else 0, sum(weights), len(self.examples.eps)
+        ascending = self.settings.order == "ascending"
+        passed = first + each * (radius if ascending else radii - 1 - radius) + sum(weights[:stages_done])
+        # An image whose radius is known (from its minimum norm) has none of those above it to come.
+        settled = each * np.clip(radii - 1 - self.examples.broken, 0, None) if ascending else 0
         whole = first + each * radii
-        if self.settings.order == "ascending":
-            passed = first + each * radius + sum(weights[:stages_done])
-            # An image whose radius is known (from its minimum norm) has none of those above it to come.
-            settled = each * np.clip(radii - 1 - self.examples.broken, 0, None)
-        else:
-            passed, settled = first + each * (radii - 1 - radius) + sum(weights[:stages_done]), np.zeros(1, np.int64)
         done = np.where(self._open(radius), np.minimum(passed + settled, whole), whole)
         self.watch.progress(int(done.sum()), max(1, whole * len(self.examples)))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_spiking.errors import UserError
-from resnet_spiking.reports.results import Results, load_results
+from resnet_spiking.reports.results import Results, find_results, load_results
 
 
 def load_collection(path: Path) -> Results:
@@ -21,15 +21,11 @@ def load_collection(path: Path) -> Results:
         UserError: no results there, one of them is not what ``load_results`` accepts, a run or an attack
             that two of them hold.
     """
-    if not _is_one(path) and path.is_dir():
-        parts = [part for part in sorted(path.iterdir()) if part.is_dir() and _is_one(part)]
+    if not find_results(path) and path.is_dir():
+        parts = [part for part in sorted(path.iterdir()) if find_results(part)]
         if parts:
             return _together(path, [load_results(part) for part in parts])
     return load_results(path)
-
-
-def _is_one(path: Path) -> bool:
-    return any((folder / "manifest.json").is_file() for folder in (path, path / "results"))
 
 
 def _together(path: Path, parts: list[Results]) -> Results:
@@ -40,7 +36,7 @@ def _together(path: Path, parts: list[Results]) -> Results:
         name=", ".join(part.name for part in parts),
         command="; ".join(dict.fromkeys(part.command for part in parts)),
         written=_written(parts),
-        rows=sorted((row for part in parts for row in part.rows), key=lambda row: str(row["key"])),
+        rows=sorted((row for part in parts for row in part.rows), key=lambda row: row["key"]),
         predictions=_union(part.predictions for part in parts),
         labels=_union(part.labels for part in parts),
         classes=_union(part.classes for part in parts),

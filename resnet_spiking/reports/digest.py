@@ -77,15 +77,11 @@ class Digest:
     def _cell_names(self) -> list[str]:
         """Settings of the Default networks, beyond the usual three, that differ between cells."""
         defaults = [group for group in self.groups if group.is_default]
-        of_backbone: dict[str, list[Group]] = {}
-        for group in defaults:
-            of_backbone.setdefault(group["backbone"], []).append(group)
-        # Other backbones have other weights by themselves.
-        extra = [
-            name
-            for name in ("weights", "freeze_depth", "epochs")
-            if any(len({plain(group[name]) for group in alike}) > 1 for alike in of_backbone.values())
-        ]
+        extra = [name for name in ("freeze_depth", "epochs") if len({plain(group[name]) for group in defaults}) > 1]
+        # Another backbone has other weights by itself.
+        backbones = {group["backbone"] for group in defaults}
+        if len({(group["backbone"], plain(group["weights"])) for group in defaults}) > len(backbones):
+            extra.insert(0, "weights")
         return [*extra, *varying(defaults)]
 
     @cached_property

@@ -55,11 +55,16 @@ class Results:
         return None if labels is None or predicted is None else predicted == labels
 
 
+def find_results(path: Path) -> Path | None:
+    """Return the results folder that ``path`` is or holds; None when there is none."""
+    return next((folder for folder in (path, path / "results") if (folder / "manifest.json").is_file()), None)
+
+
 def results_folder(path: Path) -> Path:
-    """Return the results folder that ``path`` is or holds. Raises ``UserError`` when there is none."""
-    for folder in (path, path / "results"):
-        if (folder / "manifest.json").is_file():
-            return folder
+    """Return what ``find_results`` does. Raises ``UserError`` when there is none."""
+    found = find_results(path)
+    if found:
+        return found
     if not path.is_dir():
         raise UserError(f"{path} is not a folder; name a study folder or its results folder")
     raise UserError(

@@ -191,10 +191,9 @@ def _train_seconds(network: nn.Module, sample: Tensor, config: RunConfig) -> flo
 
     def step(features: Tensor) -> None:
         source = FeatureSource(_random_images(), PLAIN, features.device, lambda indices, chosen: features)
-        labels = torch.arange(len(features), device=features.device) % CLASSES
-        train_step(
-            network, source, labels, torch.arange(len(features)), config, ("calibration", 0, 0), optimizer
-        )  # fmt: skip
+        indices = torch.arange(len(features))
+        labels = indices.to(features.device) % CLASSES
+        train_step(network, source, labels, indices, config, ("calibration", 0, 0), optimizer)
 
     return _time(step, sample, config.batch_size)
 

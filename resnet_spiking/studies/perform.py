@@ -91,13 +91,13 @@ def _run(work: Work, environment: Any, beat: Beat) -> Path:
     from resnet_spiking.config import RunConfig
     from resnet_spiking.studies.labels import keep_labels
     from resnet_spiking.studies.traces import keep_traces
-    from resnet_spiking.training.configured_data import data_key, load_data
+    from resnet_spiking.training.configured_data import remember_data
     from resnet_spiking.training.run import train_run
 
     config = RunConfig.from_dict(work.payload["config"])
     beat.epochs = {"default": config.default_epochs, "spiking": config.spiking_epochs}
     output = work.folder / "runs" / work.label
-    data = environment.remember(data_key(config, environment.data_dir), lambda: load_data(config, environment.data_dir))
+    data = remember_data(config, environment)
     keep_labels(work.folder, data)
     begun, complete = (output / "config.json").exists(), (output / "model.safetensors").exists()
     spoiled = (output / "result.json").exists() and not complete

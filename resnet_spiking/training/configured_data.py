@@ -7,13 +7,20 @@ from pathlib import Path
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.datasets import load_dataset
 from resnet_spiking.data.images import Dataset
+from resnet_spiking.training.environment import Environment
 
 
-def data_key(config: RunConfig, data_dir: Path | None) -> tuple[object, ...]:
+def _data_key(config: RunConfig, data_dir: Path | None) -> tuple[object, ...]:
     """Return what ``load_data`` depends on, for ``Environment.remember``."""
     # Only image folders are brought to the configured size when they are read.
     side = config.image_size if config.dataset == "folder" else None
     return ("data", config.dataset, data_dir, side, config.train_samples, config.test_samples, config.flip)
+
+
+def remember_data(config: RunConfig, env: Environment) -> Dataset:
+    """Return the configured dataset, from the environment's memory where a run of this process left it."""
+    data: Dataset = env.remember(_data_key(config, env.data_dir), lambda: load_data(config, env.data_dir))
+    return data
 
 
 def load_data(config: RunConfig, data_dir: Path | None) -> Dataset:

@@ -14,7 +14,7 @@ from resnet_spiking.data.images import Dataset
 from resnet_spiking.network.build import check_head
 from resnet_spiking.network.evidence import is_spiking, rate_warnings
 from resnet_spiking.training.branch import train_branch
-from resnet_spiking.training.configured_data import data_key, load_data
+from resnet_spiking.training.configured_data import remember_data
 from resnet_spiking.training.default import remember_default
 from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.files import write_atomically, write_json
@@ -49,7 +49,7 @@ def train_run(
     if finished is not None:
         return finished
     began = time.perf_counter()
-    images = data or env.remember(data_key(config, env.data_dir), lambda: load_data(config, env.data_dir))
+    images = data or remember_data(config, env)
     frozen = remember_frozen(config, images, env)
     features_seconds = time.perf_counter() - began
     default = remember_default(config, output.parent, frozen, env)
@@ -97,7 +97,7 @@ def prepare_features(config: RunConfig, parent: Path, environment: Environment, 
     """
     env = environment
     config = replace(config, precision=resolve_precision(config.precision, env.device))
-    data = env.remember(data_key(config, env.data_dir), lambda: load_data(config, env.data_dir))
+    data = remember_data(config, env)
     frozen = remember_frozen(config, data, env)
     if pooled:
         remember_pooled(config, frozen, remember_default(config, parent, frozen, env), env)
