@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -124,5 +124,5 @@ class Scaled(nn.Module):
         return self.scale * self.model(images)
 
 
-def target_of(model: nn.Module, images: Tensor, **settings: object) -> Target:
-    return make_target(model.eval().requires_grad_(False), images, **settings)  # type: ignore[arg-type]
+def target_of(model: nn.Module, images: Tensor, **settings: Any) -> Target:
+    return make_target(model.eval().requires_grad_(False), images, **settings)

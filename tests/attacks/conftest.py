@@ -18,7 +18,7 @@ def generator() -> torch.Generator:
 
 
 @pytest.fixture(scope="session")
-def trained(fixed_shapes: Dataset) -> nn.Module:
+def trained(fixed_shapes: Dataset) -> nn.Sequential:
     """A small smooth network that tells the bars apart, in eval mode, its parameters without gradient."""
     with torch.random.fork_rng():
         torch.manual_seed(1)

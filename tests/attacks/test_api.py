@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from resnet_spiking.attacks import attack, minimum_norm
 from resnet_spiking.attacks.names import ATTACKS
+from resnet_spiking.attacks.target import Rule
 from resnet_spiking.attacks.threat import Norm, norm_of
 from resnet_spiking.errors import UserError
 
@@ -146,21 +147,22 @@ def test_a_stochastic_model_is_beaten_by_its_expectation() -> None:
             return torch.stack([torch.zeros_like(edge), edge], dim=1) + 0.05 * torch.randn(len(images), 2)
 
     images, labels = torch.full((8, 1, 4, 4), 0.5), torch.zeros(8, dtype=torch.long)
-    for rule in ("majority", "expected"):
-        found = attack(Noisy(), images, labels, eps=0.2, rule=rule, draws=10, steps=20)  # type: ignore[arg-type]
+    rules: tuple[Rule, ...] = ("majority", "expected")
+    for rule in rules:
+        found = attack(Noisy(), images, labels, eps=0.2, rule=rule, draws=10, steps=20)
         with torch.random.fork_rng():
             wrong = torch.stack([Noisy()(found).argmax(1) for _ in range(400)]).float().mean(0)
         assert (wrong > 0.5).all()
 
 
 def test_a_model_in_train_mode_is_attacked_in_eval_mode_and_restored(
-    trained: nn.Module, bars: tuple[Tensor, Tensor]
+    trained: nn.Sequential, bars: tuple[Tensor, Tensor]
 ) -> None:
     import copy
 
     images, labels = bars
     model = copy.deepcopy(trained).train().requires_grad_(True)
-    model[2].eval()  # type: ignore[index]
+    model[2].eval()
     modes = [module.training for module in model.modules()]
     state = {key: value.clone() for key, value in model.state_dict().items()}
     expected = attack(trained, images, labels, "pgd", eps=0.05, steps=5)

@@ -202,8 +202,10 @@ def test_an_existing_evaluation_is_kept_unless_told_otherwise(copy: Path) -> Non
 def test_models_that_cannot_be_attacked_stop_it_before_any_work(tmp_path: Path) -> None:
     sample, settings = cases.digits_sample(SAMPLE), cases.settings_for(eps=(0.02,))
     broken = cases.linear_digits()
+    layer = broken[1]
+    assert isinstance(layer, torch.nn.Linear)
     with torch.no_grad():
-        broken[1].weight[0, 0] = torch.nan  # type: ignore[index]
+        layer.weight[0, 0] = torch.nan
     models = [subjects()[0], Subject("broken", broken)]
     calls: list[str] = []
     with pytest.raises(UserError, match="broken: the model's logits are not finite"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import foolbox
 import pytest
 import torch
@@ -94,13 +96,13 @@ def test_ddn_is_close_to_fmn(trained: nn.Module, bars: tuple[Tensor, Tensor], ge
 
 
 @pytest.mark.parametrize("attack", [fmn, ddn, deepfool])
-def test_misclassified_images_have_the_norm_zero(attack: object, generator: torch.Generator) -> None:
+def test_misclassified_images_have_the_norm_zero(
+    attack: Callable[..., MinimumNorm], generator: torch.Generator
+) -> None:
     case = linear_case(classes=3)
     wrong = (case.labels + 1) % 3
     labels = torch.where(torch.arange(len(wrong)) < 4, wrong, case.labels)
-    found: MinimumNorm = attack(  # type: ignore[operator]
-        target_of(case.model, case.images), case.images, labels, norm="l2", generator=generator
-    )
+    found = attack(target_of(case.model, case.images), case.images, labels, norm="l2", generator=generator)
     assert found.found.all()
     assert ((found.norms == 0) == (torch.arange(len(wrong)) < 4)).all()
     assert torch.equal(found.images[:4], case.images[:4])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -33,12 +35,12 @@ def currents(steps: int = 8, batch: int = 2, width: int = 5) -> Tensor:
     return torch.rand(steps, batch, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 1.5
 
 
-def make_head(neuron: str, encoding: str = "direct", **parameters: float) -> SpikingHead:
+def make_head(neuron: str, encoding: str = "direct", **parameters: Any) -> SpikingHead:
     """A head with two layers of neurons, in float64, that spikes on standard normal features ``[B, 6]``."""
     torch.manual_seed(1)
     config = HeadConfig(
         neuron=neuron,
-        parameters=NeuronParameters(**parameters),  # type: ignore[arg-type]
+        parameters=NeuronParameters(**parameters),
         hidden=(7, 5),
         num_steps=6,
         encoding=encoding,

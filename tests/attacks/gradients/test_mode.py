@@ -10,6 +10,8 @@ from neurons import NeuronParameters, make_neuron
 from resnet_spiking.attacks.gradients.names import list_modes, make_mode
 from resnet_spiking.errors import UserError
 
+# spikingjelly needs Python 3.11; sinabs pins nir <= 1.0.4 and the export needs >= 1.0.6: no one environment holds both.
+NO_PEER = "not installed: pip install 'resnet_spiking[peers]'"
 REPLACING = [name for name in list_modes() if name != "own"]
 
 
@@ -38,7 +40,7 @@ def test_spikes_stay_and_the_gradient_changes(name: str, mode: str) -> None:
 @pytest.mark.parametrize("name", ["spikingjelly-lif", "sinabs-lif"])
 @pytest.mark.parametrize("mode", ["atan:4", "assg", "bptr", "rga", "hart", "relu"])
 def test_peers(name: str, mode: str) -> None:
-    pytest.importorskip(name.removesuffix("-lif"))
+    pytest.importorskip(name.removesuffix("-lif"), reason=NO_PEER)
     neuron, current = make_neuron(name), currents()
     spikes, own = spikes_and_gradient(neuron, current)
     under, gradient = spikes_and_gradient(neuron, current, make_mode(mode))
@@ -94,7 +96,7 @@ def test_modes_nest() -> None:
 
 @pytest.mark.parametrize("mode", ["assg", "bptr", "rga", "hart", "relu"])
 def test_a_neuron_without_a_known_equation_is_refused(mode: str) -> None:
-    pytest.importorskip("sinabs")
+    pytest.importorskip("sinabs", reason=NO_PEER)
     head = torch.nn.Sequential(make_neuron("lif"), make_neuron("sinabs-lif", mode="native"))
     with pytest.raises(UserError, match=r"sinabs-lif.*MultiSpike.*atan:2"), make_mode(mode).applied(head):
         pass
