@@ -1,10 +1,10 @@
 """Whole training <5,5> against the plain recipe, and the trainable stage's step against its convolutions.
 
 The plain recipe is what one writes first: fp32, no cache, a full forward through the frozen part
-of whole batches in every epoch, the decoder trained in both phases. It runs the same code with
-``cache_dir=None``, ``precision="fp32"`` and undivided batches, so the ratio is what the cache,
-head-only training, parts that fit into a CPU's caches and, where the device is quick at it, bf16
-(``precision="auto"``) bring.
+of whole batches in every epoch, torch's convolutions, the decoder trained in both phases. It runs the
+same code with ``cache_dir=None``, ``precision="fp32"``, undivided batches and ``nn.Conv2d``, so the ratio
+is what the cache, head-only training, parts that fit into a CPU's caches, quick convolutions and, where the
+device is quick at it, bf16 (``precision="auto"``) bring.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from resnet_spiking.data.digits import load_digits
 from resnet_spiking.data.feature_cache import FeatureSource
 from resnet_spiking.data.images import Dataset
 from resnet_spiking.data.views import PLAIN
+from resnet_spiking.network import backbone
 from resnet_spiking.network.backbone import split_resnet
 from resnet_spiking.network.build import build_default
 from resnet_spiking.training.environment import Environment
@@ -54,6 +55,7 @@ def test_whole_training(
     train, precision = RECIPES[recipe]
     if recipe == "plain":
         monkeypatch.setattr(feature_cache, "CPU_PART", CONFIG.batch_size)
+        monkeypatch.setattr(backbone, "quicken", lambda network: None)
     config = replace(CONFIG, image_size=side, train=train, precision=precision)
     environment = Environment(cache_dir=None if recipe == "plain" else tmp_path / "cache")
     result = benchmark.pedantic(

@@ -12,7 +12,7 @@ from torchvision import models
 from resnet_spiking.errors import UserError, nearest
 from resnet_spiking.network.names import BACKBONES
 from resnet_spiking.network.preprocess import Preprocess
-from resnet_spiking.network.small_map import quick_on_small_maps
+from resnet_spiking.network.quick_convolution import quicken
 
 STEM = ("conv1", "bn1", "relu", "maxpool")
 
@@ -101,7 +101,7 @@ def build_resnet(name: str) -> models.ResNet:
         for module in resnet.modules():
             if isinstance(module, models.resnet.Bottleneck):
                 module.conv1.stride, module.conv2.stride = module.conv2.stride, module.conv1.stride
-    quick_on_small_maps(resnet)
+    quicken(resnet)
     return resnet
 
 

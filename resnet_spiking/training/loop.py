@@ -15,6 +15,7 @@ from torch.nn import functional
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.feature_cache import FeatureSource
 from resnet_spiking.errors import UserError
+from resnet_spiking.training.allocator import keep_freed_memory
 from resnet_spiking.training.distillation import distillation_loss
 from resnet_spiking.training.randomness import generator_for
 from resnet_spiking.training.schedule import rate_at
@@ -80,13 +81,16 @@ def fit(
 
     Every random draw depends on (seed, phase, epoch, step) alone, so continuing from saved state
     gives the result of an uninterrupted run. ``teacher`` maps the same features to the logits that
-    ``config.distill`` compares with.
+    ``config.distill`` compares with. On a CPU the process keeps the memory that tensors free from here on
+    (``keep_freed_memory``).
 
     Raises ``Interrupted`` after saving when ``hooks.should_stop()``; ``UserError`` when the loss
     is no longer finite.
     """
     optimizer = optimizer or make_optimizer(network, config)
     start = start or Progress()
+    if source.device.type == "cpu":
+        keep_freed_memory()
     labels = source.images.labels.to(source.device)
     batch_size = min(config.batch_size, len(source))
     steps = len(source) // batch_size
