@@ -46,7 +46,7 @@ def minimal_filtering(images: Tensor, weight: Tensor) -> Tensor:
     Source: Winograd, "Arithmetic complexity of computations", 1980; Lavin and Gray, "Fast algorithms for
     convolutional neural networks", arXiv:1509.09308, F(4x4, 3x3).
     """
-    result: Tensor = _MinimalFiltering.apply(images, weight)  # type: ignore[no-untyped-call]
+    result: Tensor = _MinimalFiltering.apply(images, weight)
     return result
 
 
@@ -85,7 +85,7 @@ class _MinimalFiltering(torch.autograd.Function):
         return whole[:, :height, :width].contiguous().permute(0, 3, 1, 2)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         patches, kernels = context.saved_tensors
         (height, width), (rows, columns) = context.map, context.tiles
@@ -98,11 +98,12 @@ class _MinimalFiltering(torch.autograd.Function):
         to_images = to_weight = None
         if context.needs_input_grad[0]:
             to_patches = matrices.patch.t() @ torch.bmm(products, kernels).flatten(1)
-            to_images = _summed(to_patches.view(PATCH, PATCH, count, rows, columns, -1))[:, 1:, 1:]
+            to_images = _summed(to_patches.view(PATCH, PATCH, count, rows, columns, patches.shape[2]))[:, 1:, 1:]
             to_images = to_images[:, :height, :width].permute(0, 3, 1, 2)
         if context.needs_input_grad[1]:
             to_kernels = torch.bmm(products.transpose(1, 2), patches)
-            to_weight = (matrices.kernel.t() @ to_kernels.flatten(1)).view(KERNEL, KERNEL, made, -1).permute(2, 3, 0, 1)
+            to_weight = (matrices.kernel.t() @ to_kernels.flatten(1)).view(KERNEL, KERNEL, *to_kernels.shape[1:])
+            to_weight = to_weight.permute(2, 3, 0, 1)
         return to_images, to_weight
 
 

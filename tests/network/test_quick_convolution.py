@@ -1,4 +1,4 @@
-"""Convolutions as products of matrices against torch's convolution."""
+"""Which algorithm a convolution takes, and that none changes a network."""
 
 from __future__ import annotations
 
@@ -6,69 +6,113 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 from torchvision import models
 
-from resnet_spiking.network.small_map import LARGEST_MAP, SmallMapConv2d, quick_on_small_maps, taps_product
+from resnet_spiking.network import quick_convolution
+from resnet_spiking.network.quick_convolution import LEAST_CHANNELS, LEAST_TILES, QuickConv2d, quicken
+from resnet_spiking.network.small_map import LARGEST_MAP
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    size=st.tuples(st.integers(1, 5), st.integers(1, 5)),
-    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    stride=st.tuples(st.integers(1, 2), st.integers(1, 2)),
-    padding=st.tuples(st.integers(0, 1), st.integers(0, 1)),
-    bias=st.booleans(),
-    channels_last=st.booleans(),
-    batch=st.integers(0, 3),
-)
-def test_product_is_the_convolution(
-    size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int],
-    bias: bool, channels_last: bool, batch: int,
-) -> None:  # fmt: skip
-    if any(extent + 2 * pad < k for extent, pad, k in zip(size, padding, kernel, strict=True)):
-        return
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the algorithms that ran, in order; what they return is their own."""
+    names: list[str] = []
+
+    def watched(name: str) -> None:
+        algorithm = getattr(quick_convolution, name)
+
+        def run(*arguments: object) -> Tensor:
+            names.append(name)
+            result: Tensor = algorithm(*arguments)
+            return result
+
+        monkeypatch.setattr(quick_convolution, name, run)
+
+    watched("minimal_filtering")
+    watched("taps_product")
+    return names
+
+
+def layer(channels: int = LEAST_CHANNELS, *, bias: bool = True, stride: int = 1) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
-    images = torch.randn(batch, 3, *size, dtype=torch.float64)
-    weight = torch.randn(4, 3, *kernel, dtype=torch.float64)
-    offset = torch.randn(4, dtype=torch.float64) if bias else None
-    if channels_last:
-        images = images.contiguous(memory_format=torch.channels_last)
-        weight = weight.contiguous(memory_format=torch.channels_last)
-    expected = nn.functional.conv2d(images, weight, offset, stride, padding)
-    torch.testing.assert_close(taps_product(images, weight, offset, stride, padding), expected)
+    ordinary = nn.Sequential(nn.Conv2d(channels, channels, 3, stride, 1, bias=bias))
+    quick = copy.deepcopy(ordinary)
+    quicken(quick)
+    return quick, ordinary
 
 
-def test_gradients_are_those_of_the_convolution() -> None:
-    torch.manual_seed(0)
-    images = torch.randn(2, 3, 2, 2, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(2, 3, 3, 3, dtype=torch.float64, requires_grad=True)
-    bias = torch.randn(2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x, w, b: taps_product(x, w, b, (1, 1), (1, 1)), (images, weight, bias))
-
-
-@pytest.mark.parametrize("side", [32, 64, 96])
+@pytest.mark.parametrize("side", [32, 64, 96, 128])
 def test_a_resnet_keeps_names_and_output(side: int) -> None:
     torch.manual_seed(0)
     plain = models.resnet18(weights=None).eval()
     quick = copy.deepcopy(plain)
-    quick_on_small_maps(quick)
+    quicken(quick)
     assert list(quick.state_dict()) == list(plain.state_dict())
-    assert any(isinstance(module, SmallMapConv2d) for module in quick.modules())
+    assert any(isinstance(module, QuickConv2d) for module in quick.modules())
     images = torch.rand(2, 3, side, side)
     torch.testing.assert_close(quick(images), plain(images), rtol=1e-4, atol=1e-5)
 
 
-def test_large_maps_and_autocast_take_the_ordinary_convolution() -> None:
+def test_a_training_stage_has_the_gradients_of_ordinary_convolutions(taken: list[str]) -> None:
     torch.manual_seed(0)
-    layer = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1))
-    ordinary = copy.deepcopy(layer)
-    quick_on_small_maps(layer)
+    plain = models.resnet18(weights=None).layer4.double().train()
+    quick = copy.deepcopy(plain)
+    quicken(quick)
+    images = torch.randn(LEAST_TILES, 256, 8, 8, dtype=torch.float64)
+    for stage in (plain, quick):
+        stage(images).square().sum().backward()
+    assert taken == ["minimal_filtering"] * 3
+    for (name, expected), (_, found) in zip(plain.named_parameters(), quick.named_parameters(), strict=True):
+        torch.testing.assert_close(found.grad, expected.grad, msg=name)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_minimal_filtering_adds_the_bias(bias: bool, taken: list[str]) -> None:
+    quick, ordinary = layer(bias=bias)
+    images = torch.randn(LEAST_TILES, LEAST_CHANNELS, 4, 4)
+    torch.testing.assert_close(quick(images), ordinary(images), rtol=1e-4, atol=1e-4)
+    assert taken == ["minimal_filtering"]
+
+
+def test_scores_are_those_of_the_ordinary_convolution(taken: list[str]) -> None:
+    quick, ordinary = layer()
+    images = torch.randn(LEAST_TILES, LEAST_CHANNELS, 4, 4)
+    with torch.no_grad():
+        assert torch.equal(quick(images), ordinary(images))
+    quick.requires_grad_(False)
+    ordinary.requires_grad_(False)
+    assert torch.equal(quick(images.requires_grad_()), ordinary(images))
+    assert not taken
+
+
+@pytest.mark.parametrize(
+    ("shape", "stride"),
+    [
+        ((LEAST_TILES - 1, LEAST_CHANNELS, 4, 4), 1),
+        ((LEAST_TILES, LEAST_CHANNELS - 1, 4, 4), 1),
+        ((LEAST_TILES, LEAST_CHANNELS, 5, 5), 1),
+        ((LEAST_TILES, LEAST_CHANNELS, 8, 8), 2),
+    ],
+    ids=["few tiles", "few channels", "tiles mostly empty", "stride"],
+)
+def test_what_does_not_gain_takes_the_ordinary_convolution(
+    shape: tuple[int, ...], stride: int, taken: list[str]
+) -> None:
+    quick, ordinary = layer(shape[1], stride=stride)
+    images = torch.randn(shape)
+    assert torch.equal(quick(images), ordinary(images))
+    assert not taken
+
+
+def test_large_maps_and_autocast_take_the_ordinary_convolution(taken: list[str]) -> None:
+    quick, ordinary = layer(3)
     side = LARGEST_MAP + 1
     images = torch.randn(2, 3, side, side)
-    assert torch.equal(layer(images), ordinary(images))
+    assert torch.equal(quick(images), ordinary(images))
     small = images[..., :2, :2]
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(layer(small), ordinary(small))
+        assert torch.equal(quick(small), ordinary(small))
+    assert not taken
+    quick(small)
+    assert taken == ["taps_product"]
