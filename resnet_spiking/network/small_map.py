@@ -20,8 +20,10 @@ def taps_product(
 
     Taps that fall on the padding cost nothing: of a 3x3 kernel on a 2x2 map only 4 of 9 count. Convolution kernels
     that tile the map have nothing to tile there. Neither operand is copied when both are channels last: a pixel
-    ``[B, C]`` and a tap ``[O, C]`` are views then.
+    ``[B, C]`` and a tap ``[O, C]`` are views then. Others are copied, once.
     """
+    images = images.contiguous(memory_format=torch.channels_last)
+    weight = weight.contiguous(memory_format=torch.channels_last)
     rows, columns = output_map(images, weight, stride, padding)
     kernel = weight.shape[2:]
     taps = weight.permute(2, 3, 0, 1).flatten(0, 1).unbind(0)  # [O, C] each

@@ -34,7 +34,7 @@ class Comparison:
 
 
 def load_network(run: Path, *, weights: str | None = None) -> tuple[torch.nn.Module, Decoder, RunConfig]:
-    """Rebuild a finished run's backbone and decoder (in eval mode, fp32) from its files.
+    """Rebuild a finished run's backbone and decoder (in eval mode, fp32, channels last) from its files.
 
     Raises ``UserError`` when a file is missing or damaged, or the backbone's weights are not the
     ones that the run was trained on.
@@ -51,7 +51,10 @@ def load_network(run: Path, *, weights: str | None = None) -> tuple[torch.nn.Mod
     build = build_default if result["variant"] == "default" else build_spiking
     decoder = build(config, trunk.stages, trunk.stages.out_channels, result["num_classes"])
     load_model(run / "model.safetensors", decoder)
-    return trunk.backbone.eval(), Decoder(decoder.stages, decoder.head, "fp32").eval(), config
+    parts = trunk.backbone.eval(), Decoder(decoder.stages, decoder.head, "fp32").eval()
+    for part in parts:
+        part.to(memory_format=torch.channels_last)
+    return *parts, config
 
 
 def verify_run(
@@ -71,7 +74,7 @@ def verify_run(
     if len(data.classes) != result["num_classes"]:
         raise UserError(f"{run} was trained on {result['num_classes']} classes, this data has {len(data.classes)}")
     for part in (backbone, decoder):
-        part.to(device).to(memory_format=torch.channels_last)
+        part.to(device)
     source = features_of(backbone, data.test, precision="fp32", device=device)
     found = score(decoder, source, config.branch_seed, progress)
     recorded = result["test"]
