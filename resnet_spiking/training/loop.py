@@ -62,7 +62,7 @@ def make_optimizer(network: nn.Module, config: RunConfig) -> torch.optim.Optimiz
     ]
     if config.optimizer == "sgd":
         return torch.optim.SGD(described, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
-    return torch.optim.AdamW(described, lr=config.lr)
+    return torch.optim.AdamW(described, lr=config.lr, fused=True)
 
 
 def fit(
