@@ -74,7 +74,12 @@ class _MinimalFiltering(torch.autograd.Function):
         matrices = transforms(images.dtype)
         count, channels, height, width = images.shape
         tiles = (-(-height // TILE), -(-width // TILE))
-        patches = (matrices.patch @ _patches(images, tiles)).view(PATCH**2, -1, channels)
+        if tiles == (1, 1):
+            pixels = images.permute(2, 3, 0, 1).reshape(height * width, -1)
+            patches = _of_one_tile(matrices.patch, height, width) @ pixels
+        else:
+            patches = matrices.patch @ _patches(images, tiles)
+        patches = patches.view(PATCH**2, -1, channels)
         kernels = matrices.kernel @ weight.permute(2, 3, 0, 1).reshape(KERNEL**2, -1)
         kernels = kernels.view(PATCH**2, len(weight), channels)
         products = torch.bmm(patches, kernels.transpose(1, 2))
@@ -91,20 +96,30 @@ class _MinimalFiltering(torch.autograd.Function):
         (height, width), (rows, columns) = context.map, context.tiles
         matrices = transforms(gradient.dtype)
         count, made = gradient.shape[:2]
+        channels = patches.shape[2]
         spare = (0, 0, 0, columns * TILE - width, 0, rows * TILE - height)
         outputs = functional.pad(gradient.permute(0, 2, 3, 1), spare).view(count, rows, TILE, columns, TILE, made)
         outputs = outputs.permute(2, 4, 0, 1, 3, 5).reshape(TILE**2, -1)
         products = (matrices.output.t() @ outputs).view(PATCH**2, -1, made)
         to_images = to_weight = None
         if context.needs_input_grad[0]:
-            to_patches = matrices.patch.t() @ torch.bmm(products, kernels).flatten(1)
-            to_images = _summed(to_patches.view(PATCH, PATCH, count, rows, columns, patches.shape[2]))[:, 1:, 1:]
-            to_images = to_images[:, :height, :width].permute(0, 3, 1, 2)
+            to_patches = torch.bmm(products, kernels).flatten(1)
+            if context.tiles == (1, 1):
+                pixels = _of_one_tile(matrices.patch, height, width).t() @ to_patches
+                to_images = pixels.view(height, width, count, channels).permute(2, 3, 0, 1)
+            else:
+                pixels = (matrices.patch.t() @ to_patches).view(PATCH, PATCH, count, rows, columns, channels)
+                to_images = _summed(pixels)[:, 1 : 1 + height, 1 : 1 + width].permute(0, 3, 1, 2)
         if context.needs_input_grad[1]:
             to_kernels = torch.bmm(products.transpose(1, 2), patches)
-            to_weight = (matrices.kernel.t() @ to_kernels.flatten(1)).view(KERNEL, KERNEL, *to_kernels.shape[1:])
+            to_weight = (matrices.kernel.t() @ to_kernels.flatten(1)).view(KERNEL, KERNEL, made, channels)
             to_weight = to_weight.permute(2, 3, 0, 1)
         return to_images, to_weight
+
+
+def _of_one_tile(patch: Tensor, height: int, width: int) -> Tensor:
+    """Return the transform ``[36, height * width]`` of a map that is one tile: the rest of its patch is padding."""
+    return patch.view(-1, PATCH, PATCH)[:, 1 : 1 + height, 1 : 1 + width].flatten(1)
 
 
 def _patches(images: Tensor, tiles: tuple[int, int]) -> Tensor:
