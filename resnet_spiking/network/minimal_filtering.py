@@ -68,48 +68,42 @@ def _evaluation(count: int) -> Tensor:
     return torch.cat([points[:, None] ** torch.arange(count), torch.eye(count, dtype=torch.float64)[-1:]])
 
 
+def tiles_of(height: int, width: int) -> tuple[int, int]:
+    """Return how many tiles cover a map, along each axis."""
+    return -(-height // TILE), -(-width // TILE)
+
+
 class _MinimalFiltering(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, images: Tensor, weight: Tensor) -> Tensor:
         matrices = transforms(images.dtype)
         count, channels, height, width = images.shape
-        tiles = (-(-height // TILE), -(-width // TILE))
-        if tiles == (1, 1):
-            pixels = images.permute(2, 3, 0, 1).reshape(height * width, -1)
-            patches = _of_one_tile(matrices.patch, height, width) @ pixels
-        else:
-            patches = matrices.patch @ _patches(images, tiles)
-        patches = patches.view(PATCH**2, -1, channels)
+        rows, columns = tiles_of(height, width)
+        patches = _patches_of(images, matrices.patch)
         kernels = matrices.kernel @ weight.permute(2, 3, 0, 1).reshape(KERNEL**2, -1)
         kernels = kernels.view(PATCH**2, len(weight), channels)
         products = torch.bmm(patches, kernels.transpose(1, 2))
-        outputs = (matrices.output @ products.flatten(1)).view(TILE, TILE, count, *tiles, len(weight))
+        outputs = (matrices.output @ products.flatten(1)).view(TILE, TILE, count, rows, columns, len(weight))
         context.save_for_backward(patches, kernels)
-        context.tiles, context.map = tiles, (height, width)
-        whole = outputs.permute(2, 3, 0, 4, 1, 5).reshape(count, tiles[0] * TILE, tiles[1] * TILE, len(weight))
+        context.shape = images.shape
+        whole = outputs.permute(2, 3, 0, 4, 1, 5).reshape(count, rows * TILE, columns * TILE, len(weight))
         return whole[:, :height, :width].contiguous().permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         patches, kernels = context.saved_tensors
-        (height, width), (rows, columns) = context.map, context.tiles
+        count, channels, height, width = context.shape
+        rows, columns = tiles_of(height, width)
         matrices = transforms(gradient.dtype)
-        count, made = gradient.shape[:2]
-        channels = patches.shape[2]
+        made = gradient.shape[1]
         spare = (0, 0, 0, columns * TILE - width, 0, rows * TILE - height)
         outputs = functional.pad(gradient.permute(0, 2, 3, 1), spare).view(count, rows, TILE, columns, TILE, made)
         outputs = outputs.permute(2, 4, 0, 1, 3, 5).reshape(TILE**2, -1)
         products = (matrices.output.t() @ outputs).view(PATCH**2, -1, made)
         to_images = to_weight = None
         if context.needs_input_grad[0]:
-            to_patches = torch.bmm(products, kernels).flatten(1)
-            if context.tiles == (1, 1):
-                pixels = _of_one_tile(matrices.patch, height, width).t() @ to_patches
-                to_images = pixels.view(height, width, count, channels).permute(2, 3, 0, 1)
-            else:
-                pixels = (matrices.patch.t() @ to_patches).view(PATCH, PATCH, count, rows, columns, channels)
-                to_images = _summed(pixels)[:, 1 : 1 + height, 1 : 1 + width].permute(0, 3, 1, 2)
+            to_images = _images_of(torch.bmm(products, kernels), matrices.patch, context.shape)
         if context.needs_input_grad[1]:
             to_kernels = torch.bmm(products.transpose(1, 2), patches)
             to_weight = (matrices.kernel.t() @ to_kernels.flatten(1)).view(KERNEL, KERNEL, made, channels)
@@ -117,21 +111,42 @@ class _MinimalFiltering(torch.autograd.Function):
         return to_images, to_weight
 
 
-def _of_one_tile(patch: Tensor, height: int, width: int) -> Tensor:
+def _patches_of(images: Tensor, transform: Tensor) -> Tensor:
+    """Return the transformed patches ``[36, B * tiles, C]`` of ``images``."""
+    channels, height, width = images.shape[1:]
+    tiles = tiles_of(height, width)
+    if tiles == (1, 1):
+        transform, pixels = _of_one_tile(transform, height, width), images.permute(2, 3, 0, 1).flatten(0, 1)
+    else:
+        pixels = _overlapping(images, tiles).flatten(0, 1)
+    return (transform @ pixels.flatten(1)).view(PATCH**2, -1, channels)
+
+
+def _images_of(patches: Tensor, transform: Tensor, shape: torch.Size) -> Tensor:
+    """Return the transpose of ``_patches_of``: a gradient ``[36, B * tiles, C]`` as one to images of ``shape``."""
+    count, channels, height, width = shape
+    tiles = tiles_of(height, width)
+    if tiles == (1, 1):
+        pixels = _of_one_tile(transform, height, width).t() @ patches.flatten(1)
+        return pixels.view(height, width, count, channels).permute(2, 3, 0, 1)
+    pixels = (transform.t() @ patches.flatten(1)).view(PATCH, PATCH, count, *tiles, channels)
+    return _summed(pixels)[:, 1 : 1 + height, 1 : 1 + width].permute(0, 3, 1, 2)
+
+
+def _of_one_tile(transform: Tensor, height: int, width: int) -> Tensor:
     """Return the transform ``[36, height * width]`` of a map that is one tile: the rest of its patch is padding."""
-    return patch.view(-1, PATCH, PATCH)[:, 1 : 1 + height, 1 : 1 + width].flatten(1)
+    return transform.view(-1, PATCH, PATCH)[:, 1 : 1 + height, 1 : 1 + width].flatten(1)
 
 
-def _patches(images: Tensor, tiles: tuple[int, int]) -> Tensor:
-    """Return the overlapping patches ``[36, B * tiles * C]`` of the padded images."""
+def _overlapping(images: Tensor, tiles: tuple[int, int]) -> Tensor:
+    """Return the overlapping patches ``[6, 6, B, rows, columns, C]`` of the padded images, without a copy of them."""
     count, channels, height, width = images.shape
     padded = images.new_zeros(count, tiles[0] * TILE + 2, tiles[1] * TILE + 2, channels)
     padded[:, 1 : 1 + height, 1 : 1 + width] = images.permute(0, 2, 3, 1)
     image, row, column, _ = padded.stride()
-    overlapping = padded.as_strided(
+    return padded.as_strided(
         (PATCH, PATCH, count, *tiles, channels), (row, column, image, TILE * row, TILE * column, 1)
     )
-    return overlapping.reshape(PATCH**2, -1)
 
 
 def _summed(patches: Tensor) -> Tensor:

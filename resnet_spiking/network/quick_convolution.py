@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
-from resnet_spiking.network.minimal_filtering import TILE, minimal_filtering
+from resnet_spiking.network.minimal_filtering import TILE, minimal_filtering, tiles_of
 from resnet_spiking.network.small_map import LARGEST_MAP, output_map, taps_product
 
 LEAST_CHANNELS = 256
@@ -70,7 +71,7 @@ def _trains(weight: Tensor) -> bool:
 
 def _worth_tiling(count: int, height: int, width: int) -> bool:
     """Say whether a batch has enough tiles, and these cover mostly pixels of the map."""
-    tiles = -(-height // TILE) * -(-width // TILE)
+    tiles = math.prod(tiles_of(height, width))
     return count * tiles >= LEAST_TILES and 2 * height * width >= tiles * TILE**2
 
 

@@ -15,10 +15,12 @@ from resnet_spiking.network.head import HeadConfig, SpikingHead
 class LinearCase(NamedTuple):
     """A linear classifier in fp64 and grey images, far enough from 0 and 1 for the box to play no part.
 
-    ``linf`` and ``l2``: each image's distance to the nearest border, ``min_j |f_j| / ||w_j - w_y||_q``.
+    ``layer`` is the model's own. ``linf`` and ``l2``: each image's distance to the nearest border,
+    ``min_j |f_j| / ||w_j - w_y||_q``.
     """
 
     model: nn.Module
+    layer: nn.Linear
     images: Tensor
     labels: Tensor
     linf: Tensor
@@ -39,7 +41,7 @@ def linear_case(classes: int = 2, count: int = 12, seed: int = 0) -> LinearCase:
     own = nn.functional.one_hot(labels, classes).bool()
     linf = (-gaps / slopes.abs().sum(2)).masked_fill(own, torch.inf).amin(1)
     l2 = (-gaps / slopes.norm(dim=2)).masked_fill(own, torch.inf).amin(1)
-    return LinearCase(model, images, labels, linf, l2)
+    return LinearCase(model, layer, images, labels, linf, l2)
 
 
 def rate_classifier(seed: int = 0, encoding: str = "rate") -> Classifier:

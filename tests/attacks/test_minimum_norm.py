@@ -110,12 +110,12 @@ def test_misclassified_images_have_the_norm_zero(
 
 @pytest.mark.parametrize("attack", [fmn, ddn, deepfool])
 @pytest.mark.parametrize("connected", [True, False])
-def test_nothing_is_found_without_a_gradient(attack: object, connected: bool, generator: torch.Generator) -> None:
+def test_nothing_is_found_without_a_gradient(
+    attack: Callable[..., MinimumNorm], connected: bool, generator: torch.Generator
+) -> None:
     images, labels = torch.rand(3, 3, 4, 4), torch.zeros(3, dtype=torch.long)
     model = Fixed([1.0, 0.0], connected)
-    found: MinimumNorm = attack(  # type: ignore[operator]
-        target_of(model, images), images, labels, norm="l2", generator=generator
-    )
+    found = attack(target_of(model, images), images, labels, norm="l2", generator=generator)
     assert not found.found.any()
     assert (found.norms == torch.inf).all()
     assert torch.equal(found.images, images)
@@ -123,12 +123,12 @@ def test_nothing_is_found_without_a_gradient(attack: object, connected: bool, ge
 
 @pytest.mark.parametrize("attack", [fmn, ddn, deepfool])
 @pytest.mark.parametrize("scale", [1e-12, 1e8])
-def test_the_scale_of_the_logits_plays_no_part(attack: object, scale: float, generator: torch.Generator) -> None:
+def test_the_scale_of_the_logits_plays_no_part(
+    attack: Callable[..., MinimumNorm], scale: float, generator: torch.Generator
+) -> None:
     case = linear_case()
     model = Scaled(case.model, scale)
-    found = attack(  # type: ignore[operator]
-        target_of(model, case.images), case.images, case.labels, norm="l2", generator=generator
-    )
+    found = attack(target_of(model, case.images), case.images, case.labels, norm="l2", generator=generator)
     assert (found.norms / case.l2 < 1.05).all()
 
 

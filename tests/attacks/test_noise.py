@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from attack_cases import target_of
@@ -26,12 +28,14 @@ class Watched(nn.Module):
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize(("kind", "draws"), [("uniform", 4), ("corner", 4), ("both", 8)])
-def test_kinds_and_the_worst_draw(norm: Norm, kind: str, draws: int, generator: torch.Generator) -> None:
+def test_kinds_and_the_worst_draw(
+    norm: Norm, kind: Literal["uniform", "corner", "both"], draws: int, generator: torch.Generator
+) -> None:
     model, images = Watched(), torch.full((3, 1, 4, 4), 0.5)
     target = target_of(model, images)
     del model.seen[:]
     threat, labels = Threat(norm, 0.2), torch.zeros(3, dtype=torch.long)
-    found = noise(target, images, labels, threat, generator=generator, kind=kind, tries=4)  # type: ignore[arg-type]
+    found = noise(target, images, labels, threat, generator=generator, kind=kind, tries=4)
     assert len(model.seen) == 1 + draws
     sizes = torch.stack([threat.size(seen - images) for seen in model.seen[1:]])
     assert (sizes <= 0.2 + 1e-6).all()

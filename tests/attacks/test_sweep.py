@@ -37,7 +37,8 @@ def same(one: Examples, other: Examples) -> bool:
 
 def linear_worst_margin(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
     """The largest margin in ball and box of a linear model: every pixel goes as far as it may, for each class."""
-    layer = model[1]  # type: ignore[index]
+    layer = model.get_submodule("1")
+    assert isinstance(layer, nn.Linear)
     weight, flat = layer.weight.double(), images.flatten(1).double()
     up, down = (1 - flat).clamp_max(eps), flat.clamp_max(eps)
     logits = flat @ weight.T + layer.bias.double()

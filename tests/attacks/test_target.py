@@ -74,7 +74,7 @@ def test_differences_are_the_gradients_of_each_class(generator: torch.Generator)
     target = target_of(case.model, case.images)
     classes = torch.stack([(case.labels + shift) % 4 for shift in (1, 2, 3)], dim=1)
     values, gradients, margins = target.differences(case.images, case.labels, classes, generator)
-    logits, weight = case.model(case.images), case.model[1].weight  # type: ignore[index]
+    logits, weight = case.model(case.images), case.layer.weight
     for column in range(3):
         j = classes[:, column]
         rows = torch.arange(len(j))
@@ -192,7 +192,7 @@ def test_gradients_that_are_zero_or_broken_are_counted(generator: torch.Generato
 
 def test_modes_gradients_and_precision_are_restored_module_by_module() -> None:
     model = rate_classifier().train()
-    model.backbone[0].eval()  # type: ignore[index]
+    model.backbone.get_submodule("0").eval()
     model.decoder.precision = "bf16"
     model.decoder.head.requires_grad_(True)
     modes = [module.training for module in model.modules()]
@@ -230,7 +230,7 @@ def test_models_that_cannot_be_attacked(model: nn.Module, words: str) -> None:
 def test_settings_that_mean_nothing() -> None:
     images = torch.rand(2, 3, 2, 2)
     with pytest.raises(UserError, match="did you mean 'majority'"):
-        make_target(Votes([0.5, 0.5]), images, rule="majorty")  # type: ignore[arg-type]
+        target_of(Votes([0.5, 0.5]), images, rule="majorty")
     with pytest.raises(UserError, match="one draw decides nothing"):
         make_target(Votes([0.5, 0.5]), images, rule="single")
     with pytest.raises(UserError, match="draws"):

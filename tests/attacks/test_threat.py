@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -28,8 +30,9 @@ def test_unusable_eps(text: str | float) -> None:
 
 
 def test_unknown_norm() -> None:
+    unknown: Any = "l1"
     with pytest.raises(UserError, match="choose from: linf, l2"):
-        Threat("l1", 0.1)  # type: ignore[arg-type]
+        Threat(unknown, 0.1)
 
 
 @settings(deadline=None, max_examples=40)

@@ -18,12 +18,12 @@ def test_from_a_model_of_equal_gradient_the_closed_form(norm: Norm, generator: t
     case = linear_case()
     target = target_of(case.model, case.images)
     flat, layer = nn.Flatten(), nn.Linear(60, 2, dtype=torch.float64)
-    layer.weight.data, layer.bias.data = case.model[1].weight.data, case.model[1].bias.data.clone()  # type: ignore[index]
+    layer.weight.data, layer.bias.data = case.layer.weight.data, case.layer.bias.data.clone()
     source = target_of(nn.Sequential(flat, layer), case.images)
     for factor, success in ((0.99, False), (1.01, True)):
         for image, distance in enumerate(getattr(case, norm).tolist()):
             one, label = slice(image, image + 1), int(case.labels[image])
-            layer.bias.data.copy_(case.model[1].bias)  # type: ignore[index]
+            layer.bias.data.copy_(case.layer.bias)
             layer.bias.data[1 - label] += 5
             found = transfer(
                 target,

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from resnet_spiking.training import allocator
+
 PROGRAM = """
 import resource, torch
 from resnet_spiking.training.allocator import keep_freed_memory
@@ -32,7 +34,5 @@ def test_large_blocks_are_not_taken_from_the_kernel_again_and_again() -> None:
 
 
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from resnet_spiking.training import allocator
-
-    monkeypatch.setattr(allocator.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     assert allocator.keep_freed_memory() is False

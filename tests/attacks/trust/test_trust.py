@@ -262,9 +262,9 @@ def test_hygiene_notices_train_mode_and_changed_weights(sound: Probe) -> None:
     before = hygiene.hashes({"model": sound.subject.model})
     assert hygiene.eval_mode(sound, before).passed is True
     assert hygiene.eval_mode(sound, {"model": "other"}).passed is False
-    sound.subject.model[1].train()  # type: ignore[index]
+    sound.subject.model.get_submodule("1").train()
     assert hygiene.eval_mode(sound, before).passed is False
-    sound.subject.model[1].eval()  # type: ignore[index]
+    sound.subject.model.get_submodule("1").eval()
 
 
 def test_hygiene_notices_lost_successes_and_low_precision(sound: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
