@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Generator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from resnet_spiking.attacks.best import Best, Outcome, survivors
 from resnet_spiking.attacks.checks import check_count
-from resnet_spiking.attacks.losses import TARGETED, Loss, find_loss
+from resnet_spiking.attacks.climb import Climb, LossOf, Query, climb_alone
+from resnet_spiking.attacks.losses import TARGETED, find_loss
 from resnet_spiking.attacks.schedule import checkpoints
-from resnet_spiking.attacks.target import Target
+from resnet_spiking.attacks.target import Step, Target
 from resnet_spiking.attacks.threat import Threat, expand
 from resnet_spiking.errors import UserError, nearest
 
@@ -48,14 +50,10 @@ def apgd(
 
     Raises ``UserError`` for an unknown loss or a count below 1.
     """
-    chosen = find_loss(loss)
-    check_count("steps", steps)
-    check_count("restarts", restarts)
+    course = untargeted(target, images, labels, generator=generator, steps=steps, restarts=restarts, loss=loss, rho=rho)
     best = Best.of_clean(target, images, labels, generator)
-    ascent = _Ascent(target, threat, generator, best, steps, rho)
-    for _ in range(restarts if threat.eps else 0):
-        ascent.run(images, labels, lambda _: chosen, labels)
-    return best.outcome()
+    climb = course.climb(target, images, labels, course.goals, threat, best, generator)
+    return climb_alone(target, climb, course.loss_of, generator)
 
 
 def apgd_targeted(
@@ -79,19 +77,56 @@ def apgd_targeted(
 
     Raises ``UserError`` for an unknown loss or a count below 1.
     """
+    chosen = {"steps": steps, "restarts": restarts, "classes": classes}
+    course = targeted(target, images, labels, generator=generator, loss=loss, rho=rho, **chosen)
+    best = Best.of_clean(target, images, labels, generator)
+    climb = course.climb(target, images, labels, course.goals, threat, best, generator)
+    return climb_alone(target, climb, course.loss_of, generator)
+
+
+def untargeted(
+    target: Target,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    generator: torch.Generator,
+    steps: int = 100,
+    restarts: int = 1,
+    loss: str = "ce",
+    rho: float = 0.75,
+) -> ApgdCourse:
+    """Make ``apgd`` ready for these images.
+
+    Raises ``UserError`` for an unknown loss or a count below 1.
+    """
+    chosen = find_loss(loss)
+    check_count("steps", steps)
+    check_count("restarts", restarts)
+    return ApgdCourse(labels[:, None], lambda _: chosen, steps, restarts, rho)
+
+
+def targeted(
+    target: Target,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    generator: torch.Generator,
+    steps: int = 100,
+    restarts: int = 1,
+    loss: str = "dlr",
+    classes: int = 9,
+    rho: float = 0.75,
+) -> ApgdCourse:
+    """Make ``apgd_targeted`` ready for these images.
+
+    Raises ``UserError`` for an unknown loss or a count below 1.
+    """
     if loss not in TARGETED:
         raise UserError(f"loss {loss!r} is unknown{nearest(loss, list(TARGETED))}; choose from: {', '.join(TARGETED)}")
     for name, value in (("steps", steps), ("restarts", restarts), ("classes", classes)):
         check_count(name, value)
-    best = Best.of_clean(target, images, labels, generator)
-    if not threat.eps or not len(best.active):
-        return best.outcome()
-    ascent = _Ascent(target, threat, generator, best, steps, rho)
     others = other_classes(target, images, labels, generator, classes)
-    for _ in range(restarts):
-        for goal in others.T:
-            ascent.run(images, labels, TARGETED[loss], goal)
-    return best.outcome()
+    return ApgdCourse(others, TARGETED[loss], steps, restarts, rho)
 
 
 @torch.no_grad()
@@ -121,6 +156,34 @@ class _State(NamedTuple):
     checked_halved: Tensor
 
 
+@dataclass(frozen=True)
+class ApgdCourse:
+    """APGD towards each of the ``goals [B, G]`` in turn, ``restarts`` times; ``loss_of(goals [A])`` is the loss."""
+
+    goals: Tensor
+    loss_of: LossOf
+    steps: int
+    restarts: int
+    rho: float
+
+    def climb(
+        self,
+        target: Target,
+        clean: Tensor,
+        labels: Tensor,
+        goals: Tensor,
+        threat: Threat,
+        best: Best,
+        generator: torch.Generator,
+    ) -> Climb:
+        """Climb for the images of ``best`` that have not succeeded; see ``Course``."""
+        ascent = _Ascent(target, threat, generator, best, self.steps, self.rho)
+        for _ in range(self.restarts if threat.eps else 0):
+            for goal in goals.T:
+                yield from ascent.run(clean, labels, goal)
+        return best.outcome()
+
+
 class _Ascent:
     """Runs of APGD that share one record of the best iterates."""
 
@@ -135,11 +198,8 @@ class _Ascent:
         self.rho = rho
         self.spent = 0
 
-    def run(self, images: Tensor, labels: Tensor, loss_of: Callable[[Tensor], Loss], goals: Tensor) -> None:
-        """Climb from one random start, for the images that have not succeeded.
-
-        ``loss_of(goals [A])`` is the loss for a batch whose images have these goals.
-        """
+    def run(self, images: Tensor, labels: Tensor, goals: Tensor) -> Generator[Query, Step, None]:
+        """Climb from one random start towards ``goals [B]``, for the images that have not succeeded."""
         index = self.best.active
         if not len(index):
             return
@@ -166,7 +226,7 @@ class _Ascent:
             # So that the first checkpoint judges by the rises alone, as in AutoAttack.
             checked_halved=torch.ones_like(index, dtype=torch.bool),
         )
-        state = self._look(state, loss_of)
+        state = yield from self._look(state)
         state = state._replace(checked_loss=state.top_loss, rises=torch.zeros_like(state.rises))
         due = checkpoints(self.steps)
         for step in range(1, self.steps + 1):
@@ -174,17 +234,17 @@ class _Ascent:
                 return
             state = self._move(state, MOMENTUM if step > 1 else 1.0)
             if step == self.steps:
-                margin = self.target.margins(state.at, state.labels, self.generator)
+                found = yield Query(state.at, state.labels, state.goal, gradient=False)
                 self.spent += 1
-                self.best.update(state.rows, state.at, margin, self.spent)
+                self.best.update(state.rows, state.at, found.margin, self.spent)
                 return
-            state = self._look(state, loss_of)
+            state = yield from self._look(state)
             if step in due:
                 state = self._check(state, due[step])
 
-    def _look(self, state: _State, loss_of: Callable[[Tensor], Loss]) -> _State:
+    def _look(self, state: _State) -> Generator[Query, Step, _State]:
         """Take loss and gradient at the present point, and let go of the images that have succeeded there."""
-        found = self.target.step(state.at, state.labels, loss_of(state.goal), self.generator)
+        found = yield Query(state.at, state.labels, state.goal)
         self.spent += 1
         done = self.best.update(state.rows, state.at, found.margin, self.spent)
         loss = torch.where(found.loss.isfinite(), found.loss.double(), -torch.inf)

@@ -12,6 +12,7 @@ from torch import Tensor
 from resnet_spiking.attacks.arrays import Arrays
 from resnet_spiking.attacks.best import Outcome
 from resnet_spiking.attacks.bundles import Stage
+from resnet_spiking.attacks.descent import descend
 from resnet_spiking.attacks.gradients.names import make_mode
 from resnet_spiking.attacks.minimum import MinimumNorm
 from resnet_spiking.attacks.names import find_attack
@@ -50,14 +51,64 @@ def attack_chunk(
     ``broken_gradients`` were not finite, which is what NaN logits give on the way.
     """
     target = target.using(make_mode(stage.mode))
-    began, before = time.perf_counter(), _metered(target, *sources)
+    spending = _Spending(target, *sources)
     found = _run(stage, target, images, labels, norm, eps, steer, sources)
-    cost = [now - then for now, then in zip(_metered(target, *sources), before, strict=True)]
+    spending.pause()
+    limits = torch.full((len(images),), torch.inf if eps is None else eps, device=images.device)
+    judged = _judge(target, found, images, labels, norm, limits, confirm)
+    return {**judged, "spent": np.array([*spending.total(), *judged["spent"]])}
+
+
+def descend_chunk(
+    stage: Stage,
+    target: Target,
+    images: Tensor,
+    labels: Tensor,
+    norm: Norm,
+    radii: Sequence[float],
+    first: Tensor,
+    steer: torch.Generator,
+    confirm: torch.Generator,
+) -> Arrays:
+    """Attack ``images`` with a stage at all radii at once, from ``first [B]`` down (see ``descend``).
+
+    Returns what ``attack_chunk`` does, for A attempts in place of B images, with ``rows [A]`` and ``radii [A]``, the
+    positions of each attempt's image and radius.
+    """
+    target = target.using(make_mode(stage.mode))
+    entry = find_attack(stage.attack)
+    spending = _Spending(target)
+    course = entry.load_course()(target, images, labels, generator=steer, **{**entry.preset, **stage.options})
+    attempts = descend(target, images, labels, norm, radii, first, course, steer)
+    spending.pause()
+    parts, limits = [], torch.tensor(radii, device=images.device)
+    for attempt in attempts:
+        at = limits[attempt.radius].expand(len(attempt.rows))
+        chosen = attempt.rows
+        parts.append(_judge(target, attempt.outcome, images[chosen], labels[chosen], norm, at, confirm))
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "spent"}
+    return {
+        **joined,
+        "rows": torch.cat([attempt.rows for attempt in attempts]).cpu().numpy(),
+        "radii": np.repeat([attempt.radius for attempt in attempts], [len(attempt.rows) for attempt in attempts]),
+        "spent": np.array([*spending.total(), *np.sum([part["spent"] for part in parts], axis=0)]),
+    }
+
+
+def _judge(
+    target: Target,
+    found: Outcome,
+    images: Tensor,
+    labels: Tensor,
+    norm: Norm,
+    limits: Tensor,
+    confirm: torch.Generator,
+) -> Arrays:
+    """Return what ``attack_chunk`` does, with ``limits [B]`` on the norms; ``spent`` is the last three alone."""
     finite = target.finite(found.images, confirm)
     size = norm_of(found.images - images, norm)
     inside = (found.images.flatten(1) >= 0).all(1) & (found.images.flatten(1) <= 1).all(1)
-    if eps is not None:
-        inside &= size <= eps + ROUNDING
+    inside &= size <= limits + ROUNDING
     broken = misclassified(target, found.images, labels, confirm) & finite & inside
     trouble = [(found.success & ~broken & finite).sum(), (~finite).sum(), (~inside & finite).sum()]
     return {
@@ -67,8 +118,22 @@ def attack_chunk(
         "steps": found.steps[broken].cpu().numpy().astype(np.int64),
         "broken_margins": found.margin[broken].float().cpu().numpy(),
         "margins": found.margin.float().cpu().numpy(),
-        "spent": np.array([time.perf_counter() - began, *cost, *map(int, trouble)], dtype=np.float64),
+        "spent": np.array([*map(int, trouble)], dtype=np.float64),
     }
+
+
+class _Spending:
+    """The clock and the meters of an attack: its passes up to ``pause``, its seconds up to ``total``."""
+
+    def __init__(self, *targets: Target) -> None:
+        self._targets, self._began, self._before = targets, time.perf_counter(), _metered(*targets)
+        self._cost: list[int] = []
+
+    def pause(self) -> None:
+        self._cost = [now - then for now, then in zip(_metered(*self._targets), self._before, strict=True)]
+
+    def total(self) -> list[float]:
+        return [time.perf_counter() - self._began, *self._cost]
 
 
 def misclassified(target: Target, images: Tensor, labels: Tensor, confirm: torch.Generator) -> Tensor:

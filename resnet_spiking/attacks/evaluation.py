@@ -16,10 +16,11 @@ import torch
 
 from resnet_spiking.attacks.figures import figures_of, paired, trap
 from resnet_spiking.attacks.journal import Journal
+from resnet_spiking.attacks.plan import Plan, plan_for
 from resnet_spiking.attacks.reuse import finished_models, same_terms
 from resnet_spiking.attacks.settings import Settings
 from resnet_spiking.attacks.subjects import Sample, Subject
-from resnet_spiking.attacks.sweep import Plan, Sweep, Watch, plan_for, sweep
+from resnet_spiking.attacks.sweep import Sweep, Watch, sweep
 from resnet_spiking.attacks.target import Target, attackable, make_target
 from resnet_spiking.attacks.trust.hygiene import hashes
 from resnet_spiking.attacks.trust.probe import Probe

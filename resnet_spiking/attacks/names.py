@@ -16,7 +16,8 @@ Kind = Literal["white-box", "black-box", "minimum-norm"]
 class AttackEntry:
     """A row of the table.
 
-    ``function``: ``module:function``; ``norms`` it works in; ``preset``: keyword arguments that make the name.
+    ``function``: ``module:function``; ``norms`` it works in; ``preset``: keyword arguments that make the name;
+    ``course``: the ``module:function`` that makes it ready for ``descend``, if it can share a batch among radii.
     """
 
     name: str
@@ -25,16 +26,33 @@ class AttackEntry:
     kind: Kind
     summary: str
     preset: Mapping[str, Any] = field(default_factory=dict)
+    course: str = ""
 
     def load(self) -> Callable[..., Any]:
         """Import and return the function."""
-        module, function = self.function.split(":")
-        return getattr(importlib.import_module(module), function)
+        return _load(self.function)
+
+    def load_course(self) -> Callable[..., Any]:
+        """Import and return the function that makes the course."""
+        return _load(self.course)
+
+
+def _load(place: str) -> Callable[..., Any]:
+    module, function = place.split(":")
+    return getattr(importlib.import_module(module), function)
 
 
 _OWN = "resnet_spiking.attacks."
 _TA = _OWN + "classic."
 _BOTH = ("linf", "l2")
+
+
+def _apgd(
+    name: str, summary: str, preset: Mapping[str, Any], function: str = "apgd", course: str = "untargeted"
+) -> AttackEntry:
+    module = _OWN + "apgd:"
+    return AttackEntry(name, module + function, _BOTH, "white-box", summary, preset, module + course)
+
 
 ATTACKS: dict[str, AttackEntry] = {
     entry.name: entry
@@ -42,12 +60,10 @@ ATTACKS: dict[str, AttackEntry] = {
         AttackEntry("noise", _OWN + "noise:noise", _BOTH, "black-box", "worst of n uniform and n corner draws"),
         AttackEntry("fgsm", _OWN + "fgsm:fgsm", _BOTH, "white-box", "one step of size eps"),
         AttackEntry("pgd", _OWN + "pgd:pgd", _BOTH, "white-box", "projected gradient ascent from a random start"),
-        AttackEntry("apgd-ce", _OWN + "apgd:apgd", _BOTH, "white-box", "APGD on cross-entropy", {"loss": "ce"}),
-        AttackEntry("apgd-margin", _OWN + "apgd:apgd", _BOTH, "white-box", "APGD on the margin", {"loss": "margin"}),
-        AttackEntry("apgd-dlr", _OWN + "apgd:apgd", _BOTH, "white-box", "APGD on the DLR loss", {"loss": "dlr"}),
-        AttackEntry(
-            "apgd-t", _OWN + "apgd:apgd_targeted", _BOTH, "white-box", "APGD at each of the best other classes"
-        ),
+        _apgd("apgd-ce", "APGD on cross-entropy", {"loss": "ce"}),
+        _apgd("apgd-margin", "APGD on the margin", {"loss": "margin"}),
+        _apgd("apgd-dlr", "APGD on the DLR loss", {"loss": "dlr"}),
+        _apgd("apgd-t", "APGD at each of the best other classes", {}, "apgd_targeted", "targeted"),
         AttackEntry("sapgd", _OWN + "sapgd:sapgd", _BOTH, "white-box", "SA-PGD; meant for the gradient mode assg"),
         AttackEntry("square", _OWN + "square:square", _BOTH, "black-box", "random square search on the margin"),
         AttackEntry("transfer", _OWN + "transfer:transfer", _BOTH, "black-box", "crafted on another model"),

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from resnet_spiking.attacks.examples import Examples
+from resnet_spiking.attacks.plan import Plan
 from resnet_spiking.attacks.subjects import Subject
-from resnet_spiking.attacks.sweep import Plan
 from resnet_spiking.errors import UserError
 from resnet_spiking.training.files import file_sha256
 from resnet_spiking.training.run_folder import read_json

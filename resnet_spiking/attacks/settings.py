@@ -19,11 +19,11 @@ ORDERS: tuple[Order, ...] = ("ascending", "descending")
 class Settings:
     """``eps`` ascending, in pixels of [0, 1], with ``labels`` as the user wrote them.
 
-    ``order`` in which the radii are attacked. Ascending: at each radius every image that none smaller has broken.
-    Descending: at the largest every correct image, then at each smaller one what the next larger one has broken; an
-    image that stands at a radius is taken to stand at every smaller one, whose ball lies inside. An attack that
-    succeeds stops early and one that fails spends all its iterations, so an image costs one failure instead of one a
-    radius.
+    ``order`` in which the radii are attacked. Ascending: radius by radius, every image that none smaller has broken.
+    Descending: attack by attack, each image at the largest radius where it is not known to fall, then, while it falls,
+    at the next smaller one; an image that stands at a radius is taken to stand at every smaller one, whose ball lies
+    inside. An attack that succeeds stops early and one that fails spends all its iterations, so an image costs an
+    attack one failure instead of one a radius; and images at different radii share a batch (see ``descend``).
 
     ``draws`` of a stochastic model steer an attack, ``votes`` independent ones decide; ``rule`` None means
     ``majority`` for stochastic models and is without meaning for the others.

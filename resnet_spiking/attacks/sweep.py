@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resnet_spiking.attacks.arrays import Arrays
-from resnet_spiking.attacks.bundles import BEST, Stage, stages_for
-from resnet_spiking.attacks.chunk import SPENT, attack_chunk, misclassified
+from resnet_spiking.attacks.bundles import BEST, Stage
+from resnet_spiking.attacks.chunk import SPENT, attack_chunk, descend_chunk, misclassified
 from resnet_spiking.attacks.examples import BROKEN, NOT_TRIED, SURVIVED, Examples
 from resnet_spiking.attacks.gradients.names import make_mode
 from resnet_spiking.attacks.interrupt import stoppable
 from resnet_spiking.attacks.journal import Journal
 from resnet_spiking.attacks.losses import margin
 from resnet_spiking.attacks.names import find_attack
+from resnet_spiking.attacks.plan import plan_for, sources_of
 from resnet_spiking.attacks.settings import Settings
-from resnet_spiking.attacks.subjects import Sample, Subject, has_spikes
+from resnet_spiking.attacks.subjects import Sample, Subject
 from resnet_spiking.attacks.target import Target
 from resnet_spiking.attacks.threat import Threat
 from resnet_spiking.config import content_key
-from resnet_spiking.errors import UserError
 from resnet_spiking.training.randomness import generator_for
 
 
@@ -52,7 +52,8 @@ class Spent:
 @dataclass
 class Sweep:
     """What ``sweep`` returns: the table per example, the cost of each attack at each radius
-    (by their positions in the table), and why stages of the bundle did not run."""
+    (by their positions in the table; of an attack at all radii at once at the smallest it came to), and why stages of
+    the bundle did not run."""
 
     examples: Examples
     spent: dict[tuple[int, int], Spent] = field(default_factory=dict)
@@ -98,60 +99,6 @@ def sweep(
         return _Sweeping(subject, target, sample, settings, journal or Journal(), others, watch).run()
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What of a bundle runs against one model: ``minimum`` first, then ``stages``; and why the rest is ``skipped``."""
-
-    minimum: Stage | None
-    stages: list[Stage]
-    skipped: dict[str, str]
-
-
-def plan_for(subject: Subject, target: Target, settings: Settings, sources: Mapping[str, Target]) -> Plan:
-    """Return the stages that model, norm and sources of transfer allow."""
-    skipped: dict[str, str] = {}
-
-    def fitting(stages: tuple[Stage, ...]) -> list[Stage]:
-        found = []
-        for stage in stages_for(stages, spiking=subject.spiking, stochastic=target.stochastic):
-            reason = _obstacle(stage, target, settings.norm, sources)
-            if reason:
-                skipped[stage.label] = reason
-            else:
-                found.append(stage)
-        return found
-
-    wanted = settings.bundle.minimum_norm
-    first = fitting((wanted,) if wanted else ())
-    return Plan(first[0] if first else None, fitting(settings.bundle.stages), skipped)
-
-
-def _obstacle(stage: Stage, target: Target, norm: str, sources: Mapping[str, Target]) -> str:
-    if norm not in find_attack(stage.attack).norms:
-        return f"not defined for {norm}"
-    if stage.attack == "transfer" and not sources_of(stage, sources):
-        return "no such model among the runs to transfer from"
-    if stage.mode != BEST:
-        mode = make_mode(stage.mode)
-        try:
-            with mode.applied(target.model):
-                pass
-        except UserError as error:
-            return str(error)
-    return ""
-
-
-def sources_of(stage: Stage, sources: Mapping[str, Target]) -> dict[str, Target]:
-    """Return the models a transfer comes from by name, each under one family of surrogates for every neuron."""
-    if stage.source is None:
-        return {}
-    return {
-        name: source.using(make_mode("atan:2" if has_spikes(source.model) else "own"))
-        for name, source in sources.items()
-        if (name == "default") == (stage.source == "default")
-    }
-
-
 class _Sweeping:
     """A sweep in progress."""
 
@@ -172,17 +119,22 @@ class _Sweeping:
         self.minimum, self.stages, self.skipped = plan.minimum, plan.stages, plan.skipped
         self.offset = 1 if self.minimum else 0
         self.spent: dict[tuple[int, int], Spent] = {}
+        self.reached: dict[str, NDArray[np.float32]] = {}
+        radii = range(len(settings.eps))
+        self.radii = list(radii if settings.order == "ascending" else reversed(radii))
         self.examples = self._begin()
 
     def run(self) -> Sweep:
         if self.minimum:
             self._find_minimum_norms(self.minimum)
-        radii = range(len(self.settings.eps))
-        for radius in radii if self.settings.order == "ascending" else reversed(radii):
-            margins: dict[str, NDArray[np.float32]] = {}
+        if self.settings.order == "ascending":
+            for radius in self.radii:
+                for number, stage in enumerate(self.stages):
+                    self._run_stage(radius, number, stage)
+                    self._tell(radius, number + 1)
+        else:
             for number, stage in enumerate(self.stages):
-                self._run_stage(radius, number, stage, margins)
-                self._tell(radius, number + 1)
+                self._descend(number, stage)
         return Sweep(self.examples, self.spent, self.skipped)
 
     def _generator(self, *labels: str | int) -> torch.Generator:
@@ -247,7 +199,7 @@ class _Sweeping:
                     self._record(row, radius, 0, piece, place)
             if self.target.stochastic:
                 self._stretch(stage, number, rows[piece["broken"]], piece)
-            self._tell(0, 0)
+            self._tell(self.radii[0], 0)
         found = table.minimum_norm[None] <= table.eps[:, None]
         table.tried[:, 0] = np.where(table.clean_correct[None], np.where(found, BROKEN, SURVIVED), NOT_TRIED)
         self._report(stage.label, "any eps", int(table.clean_correct.sum()), int(found[-1].sum()), spent)
@@ -291,31 +243,79 @@ class _Sweeping:
             self._record(row, radius, 0, piece, place)
 
     def _open(self, radius: int) -> NDArray[np.bool_]:
-        """Say for which images ``[N]`` it is not known yet whether they stand at the radius."""
+        """Say which images ``[N]`` are still to be attacked at the radius."""
         standing = self.examples.surviving(radius)
         return standing if self.settings.order == "ascending" else standing & ~self.examples.inferred(radius)
 
-    def _run_stage(self, radius: int, number: int, stage: Stage, margins: dict[str, NDArray[np.float32]]) -> None:
+    def _run_stage(self, radius: int, number: int, stage: Stage) -> None:
         table, position, eps = self.examples, number + self.offset, self.settings.eps[radius]
         rows = (table.clean_correct if stage.everything else self._open(radius)).nonzero()[0][: stage.first]
         if not len(rows):
             return
-        resolved = _resolve(stage, margins, rows)
+        resolved = self._resolve(stage, rows, np.full(len(rows), radius))
         spent = self.spent.setdefault((radius, position), Spent(resolved.mode))
-        reached = np.full(len(table), np.nan, np.float32)
         for chunk, members in enumerate(self._chunks(rows)):
             piece = self._piece(resolved, (stage.label, repr(eps), chunk), members, eps)
             spent.add(piece)
-            reached[members] = piece["margins"]
-            table.tried[radius, position, members] = np.where(piece["broken"], BROKEN, SURVIVED)
-            for place, row in enumerate(members[piece["broken"]].tolist()):
-                if table.broken[row] > radius:
-                    self._record(row, radius, position, piece, place)
+            self._take(resolved, position, members, np.full(len(members), radius), piece)
             self._tell(radius, number)
-        if not stage.everything and find_attack(stage.attack).kind == "white-box":
-            margins.setdefault(resolved.mode, reached)
         broken = int((table.tried[radius, position] == BROKEN).sum())
         self._report(stage.label, f"eps {self.settings.labels[radius]}", len(rows), broken, spent)
+
+    def _descend(self, number: int, stage: Stage) -> None:
+        """Run a stage on every image at the largest radius where it is not known to fall, then, while it falls, below.
+
+        Attacks that can, climb at all radii in one batch: the images that are left at one alone would fill none.
+        """
+        table, position = self.examples, number + self.offset
+        rows = (table.clean_correct & (table.broken > 0)).nonzero()[0]
+        resolved = self._resolve(stage, rows, table.broken[rows] - 1)
+        if stage.everything or stage.first or not find_attack(stage.attack).course or _keeps_state(resolved):
+            for radius in self.radii:
+                self._run_stage(radius, number, stage)
+        elif len(rows):
+            spent = Spent(resolved.mode)
+            for chunk, members in enumerate(self._chunks(rows)):
+                piece = self._falling(resolved, (stage.label, "all", chunk), members, table.broken[members] - 1)
+                spent.add(piece)
+                self._take(resolved, position, members[piece["rows"]], piece["radii"], piece)
+                self._tell_stage(number, min((chunk + 1) * self.settings.batch_size / len(rows), 1))
+            smallest = int((table.tried[:, position] != NOT_TRIED).any(1).argmax())
+            self.spent[smallest, position] = spent
+            broken = int((table.tried[:, position] == BROKEN).any(0).sum())
+            self._report(stage.label, "eps by eps", len(rows), broken, spent)
+        self._tell_stage(number + 1, 0)
+
+    def _take(
+        self,
+        stage: Stage,
+        position: int,
+        rows: NDArray[np.int64],
+        radii: NDArray[np.int64],
+        piece: Arrays,
+    ) -> None:
+        """Enter attempts ``[A]`` at images ``rows`` and radii into the table."""
+        table = self.examples
+        table.tried[radii, position, rows] = np.where(piece["broken"], BROKEN, SURVIVED)
+        hit = piece["broken"]
+        for place, (row, radius) in enumerate(zip(rows[hit].tolist(), radii[hit].tolist(), strict=True)):
+            if table.broken[row] > radius:
+                self._record(row, radius, position, piece, place)
+        if not self.stages[position - self.offset].everything and find_attack(stage.attack).kind == "white-box":
+            nothing = np.full((len(table.eps), len(table)), np.nan, np.float32)
+            reached = self.reached.setdefault(stage.mode, nothing)
+            before = reached[radii, rows]
+            reached[radii, rows] = np.where(np.isnan(before), piece["margins"], before)
+
+    def _resolve(self, stage: Stage, rows: NDArray[np.int64], radii: NDArray[np.int64]) -> Stage:
+        """Put the mode that reached the largest mean margin on these very images and radii in the place of ``BEST``."""
+        if stage.mode != BEST:
+            return stage
+        found = {mode: reached[radii, rows] for mode, reached in self.reached.items()}
+        found = {mode: reached for mode, reached in found.items() if np.isfinite(reached).any()}
+        shared = np.logical_and.reduce([np.isfinite(reached) for reached in found.values()], axis=0)
+        means = {mode: float(reached[shared].mean()) for mode, reached in found.items() if np.any(shared)}
+        return replace(stage, mode=max(means, key=lambda mode: means[mode]) if means else "assg")
 
     def _piece(self, stage: Stage, labels: tuple[str | int, ...], rows: NDArray[np.int64], eps: float | None) -> Arrays:
         """Return what the stage did to the images at ``rows``: from the journal, or done now."""
@@ -329,6 +329,21 @@ class _Sweeping:
             )
 
         return self._kept((stage.attack, stage.mode, stage.options, eps, sorted(sources), labels), rows, compute)
+
+    def _falling(
+        self, stage: Stage, labels: tuple[str | int, ...], rows: NDArray[np.int64], first: NDArray[np.int64]
+    ) -> Arrays:
+        """Return what the stage did to the images at ``rows`` from the radii ``first`` down."""
+
+        def compute() -> Arrays:
+            images, truth = self._batch(rows)
+            steer, confirm = self._generator(*labels), self._generator(*labels, "confirm")
+            start = torch.from_numpy(first).to(self.device)
+            settings = self.settings
+            return descend_chunk(stage, self.target, images, truth, settings.norm, settings.eps, start, steer, confirm)
+
+        key = (stage.attack, stage.mode, stage.options, self.settings.eps, first.tolist(), labels)
+        return self._kept(key, rows, compute)
 
     def _kept(self, key: tuple[Any, ...], rows: NDArray[np.int64], compute: Callable[[], Arrays]) -> Arrays:
         """Return the piece ``key`` about the images at ``rows`` from the journal, or computed.
@@ -353,24 +368,28 @@ class _Sweeping:
 
     def _tell(self, radius: int, stages_done: int) -> None:
         """Report work done: an image whose state at the radius is known leaves nothing to do there."""
+        if self.settings.order == "descending":
+            self._tell_stage(stages_done, self.radii.index(radius) / len(self.radii))
+            return
         weights = [_weight(stage) for stage in self.stages]
-        first, each, radii = _weight(self.minimum) if self.minimum else 0, sum(weights), len(self.examples.eps)
-        ascending = self.settings.order == "ascending"
-        passed = first + each * (radius if ascending else radii - 1 - radius) + sum(weights[:stages_done])
+        first, each, radii = _weight(self.minimum) if self.minimum else 0, sum(weights), len(self.radii)
+        passed = first + each * radius + sum(weights[:stages_done])
         # An image whose radius is known (from its minimum norm) has none of those above it to come.
-        settled = each * np.clip(radii - 1 - self.examples.broken, 0, None) if ascending else 0
+        settled = each * np.clip(radii - 1 - self.examples.broken, 0, None)
         whole = first + each * radii
         done = np.where(self._open(radius), np.minimum(passed + settled, whole), whole)
         self.watch.progress(int(done.sum()), max(1, whole * len(self.examples)))
 
+    def _tell_stage(self, stages_done: int, share: float) -> None:
+        """Report work done in descending order: whole stages, and the share of the one in work."""
+        weights = [_weight(stage) for stage in ([self.minimum] if self.minimum else []) + self.stages]
+        passed = stages_done + self.offset
+        done = sum(weights[:passed]) + share * sum(weights[passed : passed + 1])
+        self.watch.progress(int(done), max(1, sum(weights)))
 
-def _resolve(stage: Stage, margins: dict[str, NDArray[np.float32]], rows: NDArray[np.int64]) -> Stage:
-    """Put the mode that reached the largest mean margin on these very images in the place of ``BEST``."""
-    if stage.mode != BEST:
-        return stage
-    means = {mode: float(np.mean(reached[rows])) for mode, reached in margins.items()}
-    sound = {mode: mean for mode, mean in means.items() if np.isfinite(mean)}
-    return replace(stage, mode=max(sound, key=lambda mode: sound[mode]) if sound else "assg")
+
+def _keeps_state(stage: Stage) -> bool:
+    return make_mode(stage.mode).per_image
 
 
 def _weight(stage: Stage) -> int:

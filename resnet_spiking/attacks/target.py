@@ -102,7 +102,7 @@ class Target:
         count = (draws or self.draws) if self.stochastic else 1
         with torch.enable_grad(), self.mode.applied(self.model):
             features = self._features(images)
-            groups = self._groups(count, len(images), one_by_one=self._stateful)
+            groups = self._groups(count, len(images), one_by_one=self.mode.per_image)
             return torch.cat([self._drawn(features, size, generator) for size in groups])
 
     def step(self, images: Tensor, labels: Tensor, loss: Loss, generator: torch.Generator | None = None) -> Step:
@@ -149,11 +149,6 @@ class Target:
         logits = self.logits(images, generator)
         return logits.isfinite().all(-1).all(0) & images.isfinite().flatten(1).all(1)
 
-    @property
-    def _stateful(self) -> bool:
-        """Whether the mode keeps state per image: it would take the draws of a group for further images."""
-        return type(self.mode).select is not GradientMode.select
-
     def _features(self, images: Tensor) -> Tensor:
         """Run the deterministic part: up to the head of a divided ``Classifier``, nothing of another module."""
         if not self.divided:
@@ -192,7 +187,7 @@ class Target:
             features = self._features(pixels)
             leaf = pixels if features is pixels else features.detach().requires_grad_()
             values, pulled, drawn = [], [], []
-            for size in self._groups(self.draws, len(images), one_by_one=self._stateful):
+            for size in self._groups(self.draws, len(images), one_by_one=self.mode.per_image):
                 logits = self._drawn(leaf, size, generator)
                 found = [torch.stack([loss(draw, labels) for draw in logits]).sum(0) for loss in losses]
                 pulled.append(_pull_all([value.sum() for value in found], leaf))

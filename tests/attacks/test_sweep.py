@@ -109,6 +109,16 @@ def test_in_descending_order_an_image_fails_to_fall_once(linear: nn.Module) -> N
     assert table.inferred(0).sum() > 10
 
 
+def test_progress_rises_to_the_whole(linear: nn.Module) -> None:
+    for order in ORDERS:
+        seen: list[tuple[int, int]] = []
+        settings = cases.settings_for(cases.TINY, (0.005, 0.02), order=order)
+        run(linear, cases.digits_sample(20), settings, watch=Watch(progress=lambda *at, seen=seen: seen.append(at)))
+        assert len({whole for _, whole in seen}) == 1
+        assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+        assert seen[-1][0] == seen[-1][1] > seen[0][0]
+
+
 def test_descending_order_starts_from_minimum_norms(linear: nn.Module) -> None:
     sample = cases.digits_sample(30)
     bundle = Bundle("b", "", (Stage("apgd-ce"),), minimum_norm=Stage("fmn", options={"steps": 50}))
@@ -166,7 +176,13 @@ def test_a_minimum_norm_image_counts_from_its_norm_on(linear: nn.Module) -> None
 
 @pytest.mark.parametrize(
     ("kind", "order"),
-    [("lif", "ascending"), ("lif", "descending"), ("paralif-sb", "ascending"), ("noise", "ascending")],
+    [
+        ("lif", "ascending"),
+        ("lif", "descending"),
+        ("paralif-sb", "ascending"),
+        ("paralif-sb", "descending"),
+        ("noise", "ascending"),
+    ],
 )
 def test_a_stopped_sweep_continues_to_the_same_bits(tmp_path: Path, kind: str, order: Order, linear: nn.Module) -> None:
     model = cases.Noisy(linear) if kind == "noise" else cases.spiking_digits(kind)
@@ -229,14 +245,15 @@ def test_transfers_come_from_the_models_given(linear: nn.Module) -> None:
     assert found.examples.is_broken.sum() == found.examples.clean_correct.sum()
 
 
-def test_the_best_mode_is_the_one_of_largest_margin_on_the_same_images() -> None:
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_best_mode_is_the_one_of_largest_margin_on_the_same_images(order: Order) -> None:
     model, sample = cases.spiking_digits("lif"), cases.digits_sample(12)
     stages = (
         Stage("apgd-ce", "atan:2", {"steps": 5}),
         Stage("apgd-ce", "triangle:0.001", {"steps": 5}),
         Stage("apgd-t", "best", {"steps": 2}),
     )
-    found = run(model, sample, cases.settings_for(Bundle("b", "", stages), (0.05,)))
+    found = run(model, sample, cases.settings_for(Bundle("b", "", stages), (0.05,), order=order))
     assert found.examples.surviving(0).any()
     assert found.spent[0, 2].mode in ("atan:2", "triangle:0.001")
     assert found.examples.stages[2] == "apgd-t+best"

@@ -29,6 +29,11 @@ class GradientMode(ABC):
         Raises ``UserError`` when a neuron of the model cannot be differentiated so, with the reason.
         """
 
+    @property
+    def per_image(self) -> bool:
+        """Whether the mode keeps state per image: it would take one batch's images for another's."""
+        return type(self).select is not GradientMode.select
+
     def start(self) -> None:  # noqa: B027
         """Forget everything: a new attack begins."""
 
