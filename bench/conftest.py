@@ -17,6 +17,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--weights", help="The backbone's weights, when they have moved since training.")
     group.addoption("--images", type=int, default=64, help="How many test images are attacked.")
     group.addoption("--threads", type=int, default=2, help="How many threads torch uses.")
+    group = parser.getgroup("training", "what bench/test_training.py trains on")
+    group.addoption("--train-images", type=int, default=1437, help="How many of the 1,437 training digits.")
 
 
 @pytest.fixture

@@ -5,6 +5,9 @@ of whole batches in every epoch, torch's convolutions, the decoder trained in bo
 same code with ``cache_dir=None``, ``precision="fp32"``, undivided batches and ``nn.Conv2d``, so the ratio
 is what the cache, head-only training, parts that fit into a CPU's caches, quick convolutions and, where the
 device is quick at it, bf16 (``precision="auto"``) bring.
+
+pytest bench/test_training.py -k "whole and 128"                      # 8 minutes on two cores
+pytest bench/test_training.py -k "whole and 224" --train-images 720   # 11; with fewer images, fixed costs weigh more
 """
 
 from __future__ import annotations
@@ -35,10 +38,10 @@ CONFIG = RunConfig(image_size=128, default_epochs=5, spiking_epochs=5)
 
 
 @pytest.fixture(scope="module")
-def digits() -> Dataset:
-    """Half of the digits: 720 training images are enough for the ratio of whole trainings."""
-    data = load_digits()
-    return Dataset(data.name, data.train.subset(720), data.test.subset(180), flip=False)
+def digits(request: pytest.FixtureRequest) -> Dataset:
+    data, count = load_digits(), request.config.getoption("--train-images")
+    share = count / len(data.train)
+    return Dataset(data.name, data.train.subset(count), data.test.subset(round(share * len(data.test))), flip=False)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -51,7 +54,7 @@ def test_whole_training(
     side: int,
     recipe: str,
 ) -> None:
-    benchmark.group = f"whole <5,5> at {side} px"
+    benchmark.group = f"whole <5,5> at {side} px, {len(digits.train)} training images"
     train, precision = RECIPES[recipe]
     if recipe == "plain":
         monkeypatch.setattr(feature_cache, "CPU_PART", CONFIG.batch_size)
