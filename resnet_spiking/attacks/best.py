@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -23,6 +24,18 @@ class Outcome:
     success: Tensor
     margin: Tensor
     steps: Tensor
+
+    @staticmethod
+    def joined(outcomes: Sequence[Outcome]) -> Outcome:
+        """Return the images of all outcomes one after the other."""
+        return Outcome(*(torch.cat([getattr(each, name) for each in outcomes]) for name in _FIELDS))
+
+    def rows(self, chosen: Tensor) -> Outcome:
+        """Return the images at the indices ``chosen``."""
+        return Outcome(*(getattr(self, name)[chosen] for name in _FIELDS))
+
+
+_FIELDS = tuple(field.name for field in fields(Outcome))
 
 
 class Best:

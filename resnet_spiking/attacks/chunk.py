@@ -81,17 +81,21 @@ def descend_chunk(
     course = entry.load_course()(target, images, labels, generator=steer, **{**entry.preset, **stage.options})
     attempts = descend(target, images, labels, norm, radii, first, course, steer)
     spending.pause()
-    parts, limits = [], torch.tensor(radii, device=images.device)
-    for attempt in attempts:
-        at = limits[attempt.radius].expand(len(attempt.rows))
-        chosen = attempt.rows
-        parts.append(_judge(target, attempt.outcome, images[chosen], labels[chosen], norm, at, confirm))
+    rows = torch.cat([attempt.rows for attempt in attempts])
+    positions = torch.cat([torch.full_like(attempt.rows, attempt.radius) for attempt in attempts])
+    found = Outcome.joined([attempt.outcome for attempt in attempts])
+    limits = torch.tensor(radii, device=images.device)[positions]
+    parts = []
+    for part in torch.arange(len(rows), device=rows.device).split(len(images)):
+        chosen = rows[part]
+        parts.append(_judge(target, found.rows(part), images[chosen], labels[chosen], norm, limits[part], confirm))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "spent"}
+    trouble = np.sum([part["spent"] for part in parts], axis=0)
     return {
         **joined,
-        "rows": torch.cat([attempt.rows for attempt in attempts]).cpu().numpy(),
-        "radii": np.repeat([attempt.radius for attempt in attempts], [len(attempt.rows) for attempt in attempts]),
-        "spent": np.array([*spending.total(), *np.sum([part["spent"] for part in parts], axis=0)]),
+        "rows": rows.cpu().numpy(),
+        "radii": positions.cpu().numpy(),
+        "spent": np.array([*spending.total(), *trouble]),
     }
 
 

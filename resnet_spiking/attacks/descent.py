@@ -34,7 +34,7 @@ class Course(Protocol):
         generator: torch.Generator,
     ) -> Climb:
         """Attack the images of ``best`` that have not succeeded; whatever succeeds is marked there at once."""
-        ...  # fmt: skip
+        ...
 
 
 class Attempt(NamedTuple):
