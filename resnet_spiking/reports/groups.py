@@ -76,6 +76,17 @@ class Group:
         return spread([row["test"]["accuracy"] for row in self.rows], self.rows[0]["test"]["images"])
 
     @cached_property
+    def train_accuracy(self) -> float | None:
+        """Accuracy on the training images, as they were augmented, in the last epoch, averaged over seeds."""
+        phase = "default" if self.is_default else "spiking"
+        keys = {row["key"] for row in self.rows}
+        curves = [record for record in self.results.curves if record["key"] in keys and record["phase"] == phase]
+        last = {record["key"]: record for record in sorted(curves, key=lambda record: record["epoch"])}
+        return (
+            float(np.mean([record["train_accuracy"] for record in last.values()])) if len(last) == len(keys) else None
+        )
+
+    @cached_property
     def networks(self) -> int:
         """How many different Default networks the seeds stand on."""
         return len({row["run"] if self.is_default else (row.get("default") or {}).get("run") for row in self.rows})

@@ -55,6 +55,27 @@ def test_the_accuracy_table_by_hand(known: Digest) -> None:
     assert any("sample standard deviation" in note for note in table.notes)
 
 
+def test_training_accuracy_is_that_of_the_last_epoch_of_its_own_phase(invented: Any, tmp_path: Path) -> None:
+    for seed in range(2):
+        invented.run("default", seed, range(20))
+        invented.run("lif", seed, range(10))
+    invented.run("relu", 0, range(30))
+    ends = {("default", 0): 0.9, ("default", 1): 0.8, ("lif", 0): 0.5, ("lif", 1): 0.4}
+    for row in invented.rows:
+        for record in invented.curves:
+            end = ends.get((row["variant"], row["seed"]))
+            if record["key"] == row["key"] and end is not None:
+                record["train_accuracy"] = end - 0.1 * (4 - record["epoch"])
+        if row["variant"] == "lif":
+            # A branch's metrics may begin with those of its Default.
+            other = {"phase": "default", "epoch": 9, "train_loss": 0.0, "train_accuracy": 1.0}
+            invented.curves.insert(0, {"key": row["key"], **other})
+    invented.curves = [record for record in invented.curves if record["key"] != invented.rows[-1]["key"]]
+    table = accuracy_table(digest_of(invented, tmp_path / "results").groups, ("variant", "train_accuracy"))
+    texts = [[cell.text for cell in row] for row in table.rows]
+    assert texts == [["Default", "85.0 %"], ["lif", "45.0 %"], ["relu", "–"]]
+
+
 def test_a_setting_that_is_off_is_asked_for_as_none(invented: Any, tmp_path: Path) -> None:
     invented.run("default", 0, range(20))
     invented.run("lif", 0, range(10))

@@ -27,6 +27,8 @@ OPERATIONS = (
 )
 NETWORKS = "n: seeds; in brackets, the Default networks that they stand on, where fewer."
 
+TRAINING = "training accuracy: of the last epoch, on the augmented images as they were trained on."
+
 HEADINGS = {
     "dataset": "dataset",
     "backbone": "backbone",
@@ -54,6 +56,11 @@ class Figure:
 
 def _accuracy(group: Group) -> Cell:
     return Cell(plus_minus(group.accuracy.mean, group.accuracy.std), group.accuracy.mean)
+
+
+def _train_accuracy(group: Group) -> Cell:
+    found = group.train_accuracy
+    return Cell(ABSENT) if found is None else Cell(percent(found, 1), found)
 
 
 def _n(group: Group) -> Cell:
@@ -117,6 +124,7 @@ def _evidence(group: Group) -> Cell:
 FIGURES = {
     "n": Figure(Column("n", "n", True), _n, NETWORKS),
     "accuracy": Figure(Column("accuracy", "test accuracy", True), _accuracy, SPREAD),
+    "train_accuracy": Figure(Column("train_accuracy", "training accuracy", True), _train_accuracy, TRAINING),
     "interval": Figure(Column("interval", "95 % interval", True), _interval, INTERVAL),
     "difference": Figure(Column("difference", "Δ Default [points]", True), _difference),
     "p": Figure(Column("p", "p", True), _p, PAIRED),
@@ -229,6 +237,7 @@ def record(group: Group) -> Record:
         "accuracy_std": spread.std,
         "accuracy_low": spread.low,
         "accuracy_high": spread.high,
+        "train_accuracy": group.train_accuracy,
         "difference": group.difference,
         "better": versus.better if versus else None,
         "worse": versus.worse if versus else None,
