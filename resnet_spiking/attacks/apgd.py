@@ -51,9 +51,7 @@ def apgd(
     Raises ``UserError`` for an unknown loss or a count below 1.
     """
     course = untargeted(target, images, labels, generator=generator, steps=steps, restarts=restarts, loss=loss, rho=rho)
-    best = Best.of_clean(target, images, labels, generator)
-    climb = course.climb(target, images, labels, course.goals, threat, best, generator)
-    return climb_alone(target, climb, course.loss_of, generator)
+    return course.run(target, images, labels, threat, generator)
 
 
 def apgd_targeted(
@@ -79,9 +77,7 @@ def apgd_targeted(
     """
     chosen = {"steps": steps, "restarts": restarts, "classes": classes}
     course = targeted(target, images, labels, generator=generator, loss=loss, rho=rho, **chosen)
-    best = Best.of_clean(target, images, labels, generator)
-    climb = course.climb(target, images, labels, course.goals, threat, best, generator)
-    return climb_alone(target, climb, course.loss_of, generator)
+    return course.run(target, images, labels, threat, generator)
 
 
 def untargeted(
@@ -165,6 +161,14 @@ class ApgdCourse:
     steps: int
     restarts: int
     rho: float
+
+    def run(
+        self, target: Target, images: Tensor, labels: Tensor, threat: Threat, generator: torch.Generator
+    ) -> Outcome:
+        """Climb alone, for the images that are not misclassified already."""
+        best = Best.of_clean(target, images, labels, generator)
+        climb = self.climb(target, images, labels, self.goals, threat, best, generator)
+        return climb_alone(target, climb, self.loss_of, generator)
 
     def climb(
         self,

@@ -248,11 +248,9 @@ def _entry(
 ) -> dict[str, Any]:
     """Return the model's part of the result: what it is, its figures, and what each attack cost."""
     found = swept[subject.name]
-    figures = figures_of(found.examples)
+    figures = figures_of(found.examples, settings.order)
     stages = found.examples.stages.tolist()
     for radius, row in enumerate(figures["robust"]):
-        if settings.order == "descending":
-            row["inferred"] = int(found.examples.inferred(radius).sum())
         for stage, own in row["attacks"].items():
             # A minimum-norm attack runs once; its cost stands at the smallest radius.
             spent = found.spent.get((radius, stages.index(stage)))

@@ -10,19 +10,21 @@ from resnet_spiking.attacks.examples import BROKEN, NOT_TRIED, Examples
 from resnet_spiking.attacks.statistics import mcnemar, median, wilson
 
 
-def figures_of(examples: Examples) -> dict[str, Any]:
+def figures_of(examples: Examples, order: str = "ascending") -> dict[str, Any]:
     """Return clean and robust accuracy with 95 % Wilson intervals, each attack's own figure, the median norm.
 
     Robust accuracy ``A(eps) = 1/N sum 1[clean correct and no attack broke it at any radius up to eps]``; the
     denominator is all N images. ``attacks``: ``accuracy`` of that attack alone among the ``tried`` images; with
     ``overall``, the accuracy on all N images, for attacks that tried every image that is correct.
     ``minimum_norm``: the median over the ``of`` images that are correct, None when most were not ``found``.
+    With the radii in descending ``order`` each robust accuracy says how many images were ``inferred``.
     """
     count = len(examples)
     robust = []
     for radius, eps in enumerate(examples.eps.tolist()):
         survivors = int(examples.surviving(radius).sum())
-        robust.append({"eps": eps, **_proportion(survivors, count), "attacks": _own_figures(examples, radius)})
+        row = {"eps": eps, **_proportion(survivors, count), "attacks": _own_figures(examples, radius)}
+        robust.append(row | ({"inferred": int(examples.inferred(radius).sum())} if order == "descending" else {}))
     correct = int(examples.clean_correct.sum())
     found: dict[str, Any] = {"clean": _proportion(correct, count), "robust": robust}
     if len(examples.stages) and np.isfinite(examples.minimum_norm).any():

@@ -94,7 +94,7 @@ def _consistent(
 ) -> list[Comparison]:
     """Compare everything that needs no model."""
     name = entry["name"]
-    figures = figures_of(table)
+    figures = figures_of(table, result["settings"].get("order", "ascending"))
     figures["trap"] = trap(figures)
     figures["unreliable"] = unreliable(entry["checks"])
     if default is not None and name != "default":

@@ -94,6 +94,19 @@ def test_a_finished_result_verifies(folder: Path) -> None:
     assert verified(folder) == []
 
 
+def test_a_result_in_descending_order_verifies_what_was_inferred_too(tmp_path: Path) -> None:
+    model = subjects()[:1]
+    settings = cases.settings_for(eps=(0.005, 0.02, 0.2), order="descending")
+    rows = evaluate(model, cases.digits_sample(SAMPLE), settings, tmp_path / "down")["models"][0]["robust"]
+    table = Examples.load(tmp_path / "down" / "adversarial-default.npz")
+    above = [int((table.clean_correct & (table.broken > at)).sum()) for at in (1, 2, 3)]
+    assert [row["inferred"] for row in rows] == above
+    assert rows[0]["inferred"] > rows[2]["inferred"] == 0
+    assert verified(tmp_path / "down", model) == []
+    doctored(tmp_path / "down", lambda result: result["models"][0]["robust"][0].update(inferred=0))
+    assert [row.figure for row in verified(tmp_path / "down", model)] == ["default: robust[0].inferred"]
+
+
 def test_a_stopped_evaluation_resumes_to_the_same_result(folder: Path, tmp_path: Path) -> None:
     settings, sample = cases.settings_for(eps=(0.02, 0.2)), cases.digits_sample(SAMPLE)
     stops, again = 0, False
