@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,9 +13,9 @@ from resnet_spiking.network.head import HeadConfig, LinearHead, SpikingHead
 SPIKING = ("snntorch-lif", "snntorch-synaptic", "norse-lifbox", "norse-lif", "lif", "paralif-t", "paralif-sb")
 
 
-def make(neuron: str = "snntorch-lif", **settings: object) -> SpikingHead:
+def make(neuron: str = "snntorch-lif", **settings: Any) -> SpikingHead:
     torch.manual_seed(0)
-    return SpikingHead(12, 4, HeadConfig(**{"neuron": neuron, "hidden": (16,), "num_steps": 6, **settings}))  # type: ignore[arg-type]
+    return SpikingHead(12, 4, HeadConfig(**{"neuron": neuron, "hidden": (16,), "num_steps": 6, **settings}))
 
 
 def inputs(batch: int = 32) -> tuple[Tensor, Tensor]:
@@ -127,6 +129,6 @@ def test_silent_and_saturated_layers_are_warned_about() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"encoding": "latency"}, {"num_steps": 0}, {"hidden": ()}])
-def test_impossible_heads_are_refused(settings: dict[str, object]) -> None:
+def test_impossible_heads_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
-        SpikingHead(4, 2, HeadConfig(**settings))  # type: ignore[arg-type]
+        SpikingHead(4, 2, HeadConfig(**settings))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -30,9 +31,9 @@ def make_stage() -> nn.Sequential:
     return nn.Sequential(BasicBlock(6, 8, 2, down), BasicBlock(8, 8)).eval()
 
 
-def make_decoder(variant: str, **options: object) -> Decoder:
+def make_decoder(variant: str, **options: Any) -> Decoder:
     """A decoder whose layers are all called as modules, so that another package can watch them."""
-    config = HeadConfig(**{"neuron": "lif", "hidden": (10,), "num_steps": STEPS, "readout": "membrane", **options})  # type: ignore[arg-type]
+    config = HeadConfig(**{"neuron": "lif", "hidden": (10,), "num_steps": STEPS, "readout": "membrane", **options})
     stage = make_stage()
     if variant == "default":
         return Decoder(stage, LinearHead(8, 3)).eval()
@@ -47,7 +48,7 @@ def make_decoder(variant: str, **options: object) -> Decoder:
     return Decoder(nn.Identity(), spiking).eval()
 
 
-def count(decoder: Decoder) -> dict[str, object]:
+def count(decoder: Decoder) -> dict[str, Any]:
     with torch.no_grad(), counting(decoder) as counter:
         for part in features().split(3):
             decoder.trace(part)
@@ -128,12 +129,12 @@ def test_figures_equal_neurobench(variant: str) -> None:
             model.reset_hooks()
         if variant != "stage":
             model(features())
-            assert ours["stages"]["ActivationSparsity"] == pytest.approx(sparsity(model, None, None))  # type: ignore[index]
+            assert ours["stages"]["ActivationSparsity"] == pytest.approx(sparsity(model, None, None))
     model.cleanup_hooks()
     for name in ("Effective_ACs", "Effective_MACs", "Dense"):
-        assert sum(part[name] for part in parts) == pytest.approx(theirs[name]), name  # type: ignore[index]
+        assert sum(part[name] for part in parts) == pytest.approx(theirs[name]), name
     assert (theirs["Effective_ACs"] > 0) == (variant != "default")
-    assert sum(part["ParameterCount"] for part in parts) == sum(p.numel() for p in decoder.parameters())  # type: ignore[index]
+    assert sum(part["ParameterCount"] for part in parts) == sum(p.numel() for p in decoder.parameters())
 
 
 def test_every_readout_costs_the_same_as_event_driven() -> None:
@@ -143,7 +144,7 @@ def test_every_readout_costs_the_same_as_event_driven() -> None:
 
 def test_rate_encoded_input_is_accumulated_not_multiplied() -> None:
     direct, rate = (count(make_decoder("head", encoding=encoding)) for encoding in ("direct", "rate"))
-    assert direct["Effective_MACs"] > 0  # type: ignore[operator]
+    assert direct["Effective_MACs"] > 0
     assert rate["Effective_MACs"] == 0
     assert rate["Dense"] == STEPS * (8 * 10 + 10 * 3)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,10 +54,10 @@ def draw() -> torch.Generator:
     return torch.Generator().manual_seed(2)
 
 
-def make(neuron: str = "lif", stage: nn.Sequential | None = None, **settings: object) -> SpikingStage:
+def make(neuron: str = "lif", stage: nn.Sequential | None = None, **settings: Any) -> SpikingStage:
     stage = make_stage() if stage is None else copy.deepcopy(stage)
     torch.manual_seed(3)
-    config = HeadConfig(**{"neuron": neuron, "hidden": (16,), "num_steps": STEPS, **settings})  # type: ignore[arg-type]
+    config = HeadConfig(**{"neuron": neuron, "hidden": (16,), "num_steps": STEPS, **settings})
     width = next(m.num_features for m in reversed(list(stage.modules())) if isinstance(m, nn.BatchNorm2d))
     head = SpikingHead(width, 3, config)
     return SpikingStage(stage, head, lambda: make_neuron(neuron, config.parameters, mode=config.mode)).eval()
@@ -88,7 +89,7 @@ def test_calibration_finds_rates_whatever_the_scale_of_the_stage(neuron: str, mo
                 module.bias *= scale
     stage = make(neuron, reference, mode=mode)
     with torch.no_grad():
-        activation = preactivations(reference[0], maps())[0].relu()  # type: ignore[arg-type]
+        activation = preactivations(reference[0], maps())[0].relu()
         before = stage.trace(maps(), draw())[1][0].mean()
     assert before < 0.02 or before > 0.35
     calibrate(stage, reference, maps(), draw())
@@ -103,7 +104,7 @@ def test_a_neuron_without_threshold_finds_one_in_the_shift(neuron: str) -> None:
     reference = make_stage()
     stage = make(neuron, reference)
     with torch.no_grad():
-        activation = preactivations(reference[0], maps())[0].relu()  # type: ignore[arg-type]
+        activation = preactivations(reference[0], maps())[0].relu()
         before = stage.trace(maps(), draw())[1][0].mean(0)
         calibrate(stage, reference, maps(), draw())
         after = stage.trace(maps(), draw())[1][0].mean(0)
