@@ -154,7 +154,10 @@ class _State(NamedTuple):
 
 @dataclass(frozen=True)
 class ApgdCourse:
-    """APGD towards each of the ``goals [B, G]`` in turn, ``restarts`` times; ``loss_of(goals [A])`` is the loss."""
+    """APGD made ready for a batch of images: towards each of the ``goals [B, G]`` in turn, ``restarts`` times.
+
+    ``loss_of(goals [A])`` is the loss.
+    """
 
     goals: Tensor
     loss_of: LossOf
@@ -180,7 +183,7 @@ class ApgdCourse:
         best: Best,
         generator: torch.Generator,
     ) -> Climb:
-        """Climb for the images of ``best`` that have not succeeded; see ``Course``."""
+        """Climb for the images of ``best`` that have not succeeded; whatever succeeds is marked there at once."""
         ascent = _Ascent(target, threat, generator, best, self.steps, self.rho)
         for _ in range(self.restarts if threat.eps else 0):
             for goal in goals.T:

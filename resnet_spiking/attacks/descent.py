@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from resnet_spiking.attacks.apgd import ApgdCourse
 from resnet_spiking.attacks.best import Best, Outcome
-from resnet_spiking.attacks.climb import Climb, LossOf, Query, answer
+from resnet_spiking.attacks.climb import Climb, Query, answer
 from resnet_spiking.attacks.target import Step, Target
 from resnet_spiking.attacks.threat import Norm, Threat
-
-
-class Course(Protocol):
-    """An attack made ready for a batch of images: ``goals [B, G]`` of each, and how to climb towards them."""
-
-    @property
-    def goals(self) -> Tensor: ...
-
-    @property
-    def loss_of(self) -> LossOf: ...
-
-    def climb(
-        self,
-        target: Target,
-        clean: Tensor,
-        labels: Tensor,
-        goals: Tensor,
-        threat: Threat,
-        best: Best,
-        generator: torch.Generator,
-    ) -> Climb:
-        """Attack the images of ``best`` that have not succeeded; whatever succeeds is marked there at once."""
-        ...
 
 
 class Attempt(NamedTuple):
@@ -52,7 +30,7 @@ def descend(
     norm: Norm,
     radii: Sequence[float],
     first: Tensor,
-    course: Course,
+    course: ApgdCourse,
     generator: torch.Generator,
 ) -> list[Attempt]:
     """Attack each image at radius ``first [B]`` (a position in ascending ``radii``), and as it falls at smaller ones.
@@ -101,19 +79,17 @@ class _Walk:
         self.outcome: Outcome | None = None
         self._climb = climb
         self._known = torch.zeros_like(best.success)
-        self._advance(None)
+        self.go_on(None)
 
-    def go_on(self, found: Step) -> None:
-        self._advance(found)
+    def go_on(self, found: Step | None) -> None:
+        """Give the climb the answer to its query (none to begin with), and take its next query or its outcome."""
+        try:
+            self.query = self._climb.send(found) if found else next(self._climb)
+        except StopIteration as end:
+            self.query, self.outcome = None, end.value
 
     def newly_fallen(self) -> Tensor:
         """Return the rows of the images that have succeeded since the last call."""
         new = self.best.success & ~self._known
         self._known = self.best.success.clone()
         return self.rows[new]
-
-    def _advance(self, found: Step | None) -> None:
-        try:
-            self.query = self._climb.send(found) if found else next(self._climb)
-        except StopIteration as end:
-            self.query, self.outcome = None, end.value

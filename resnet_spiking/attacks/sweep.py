@@ -270,7 +270,12 @@ class _Sweeping:
         table, position = self.examples, number + self.offset
         rows = (table.clean_correct & (table.broken > 0)).nonzero()[0]
         resolved = self._resolve(stage, rows, table.broken[rows] - 1)
-        if stage.everything or stage.first or not find_attack(stage.attack).course or _keeps_state(resolved):
+        if (
+            stage.everything
+            or stage.first
+            or not find_attack(stage.attack).course
+            or make_mode(resolved.mode).per_image
+        ):
             for radius in self.radii:
                 self._run_stage(radius, number, stage)
         elif len(rows):
@@ -386,10 +391,6 @@ class _Sweeping:
         passed = stages_done + self.offset
         done = sum(weights[:passed]) + share * sum(weights[passed : passed + 1])
         self.watch.progress(int(done), max(1, sum(weights)))
-
-
-def _keeps_state(stage: Stage) -> bool:
-    return make_mode(stage.mode).per_image
 
 
 def _weight(stage: Stage) -> int:
