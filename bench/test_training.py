@@ -78,7 +78,7 @@ def stage_at_128_px(precision: str) -> tuple[nn.Module, Tensor, RunConfig]:
     return decoder.train(), features, config
 
 
-@pytest.mark.parametrize("part", ["convolutions", "step"])
+@pytest.mark.parametrize("part", ["convolutions", "step", "step with muon"])
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_trainable_stage(benchmark: BenchmarkFixture, digits: Dataset, precision: str, part: str) -> None:
     benchmark.group = f"ResNet-18 stage 4 at 128 px, batch 128, {precision}"
@@ -87,7 +87,7 @@ def test_trainable_stage(benchmark: BenchmarkFixture, digits: Dataset, precision
         benchmark.pedantic(convolutions_alone(decoder, features, precision), rounds=5, warmup_rounds=1)
         return
     source = FeatureSource(digits.train, PLAIN, torch.device("cpu"), lambda indices, chosen: features)
-    optimizer = make_optimizer(decoder, config)
+    optimizer = make_optimizer(decoder, replace(config, optimizer="muon" if part == "step with muon" else "adamw"))
     benchmark.pedantic(
         train_step,
         (decoder, source, digits.train.labels, torch.arange(128), config, ("bench", 0, 0), optimizer),

@@ -18,7 +18,7 @@ CHOICES = {
     "readout": ("mean", "sum", "last", "membrane"),
     "train": ("decoder", "head"),
     "spiking": ("head", "stage"),
-    "optimizer": ("adamw", "sgd"),
+    "optimizer": ("adamw", "sgd", "muon"),
     "schedule": ("cosine", "constant"),
     "precision": ("auto", "bf16", "fp32"),
 }

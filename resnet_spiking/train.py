@@ -94,7 +94,12 @@ def integers(option: str, text: str, count: int | None = None) -> tuple[int, ...
 @click.option("--slope", type=float, default=2.0, help="Its slope.")
 @click.option("--learn-beta", is_flag=True, help="Train the membrane decay too.")
 @click.option("-b", "--batch-size", type=int, default=128)
-@click.option("--optimizer", default="adamw", metavar="adamw|sgd")
+@click.option(
+    "--optimizer",
+    default="adamw",
+    metavar="adamw|sgd|muon",
+    help="muon: orthogonalised momentum for the stages' kernels, AdamW for the rest; slower steps that learn more.",
+)
 @click.option("--lr", type=float, default=1e-3, help="Peak learning rate of Default and of the stages.")
 @click.option("--head-lr", type=float, default=1e-3, help="Peak learning rate of the spiking head.")
 @click.option("--momentum", type=float, default=0.9, help="For sgd.")

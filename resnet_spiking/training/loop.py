@@ -17,6 +17,7 @@ from resnet_spiking.data.feature_cache import FeatureSource
 from resnet_spiking.errors import UserError
 from resnet_spiking.training.allocator import keep_freed_memory
 from resnet_spiking.training.distillation import distillation_loss
+from resnet_spiking.training.muon import Muon
 from resnet_spiking.training.randomness import generator_for
 from resnet_spiking.training.schedule import rate_at
 
@@ -50,18 +51,25 @@ QUIET = Hooks()
 
 
 def make_optimizer(network: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
-    """Return AdamW or SGD with the head at ``head_lr``; biases, norms and decays have no weight decay."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    """Return AdamW, SGD or Muon with the head at ``head_lr``; biases, norms and decays have no weight decay.
+
+    Of Muon's matrices only those of the stages are orthogonal, not the head's.
+    """
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        peak = config.lr if name.startswith(("stages.", "head.blocks.")) else config.head_lr
-        decay = config.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((peak, decay), []).append(parameter)
+        of_stages, matrix = name.startswith(("stages.", "head.blocks.")), parameter.ndim > 1
+        peak = config.lr if of_stages else config.head_lr
+        decay = config.weight_decay if matrix else 0.0
+        orthogonal = config.optimizer == "muon" and of_stages and matrix
+        groups.setdefault((peak, decay, orthogonal), []).append(parameter)
     described = [
-        {"params": members, "lr": peak, "peak": peak, "weight_decay": decay}
-        for (peak, decay), members in groups.items()
+        {"params": members, "lr": peak, "peak": peak, "weight_decay": decay, "orthogonal": orthogonal}
+        for (peak, decay, orthogonal), members in groups.items()
     ]
     if config.optimizer == "sgd":
         return torch.optim.SGD(described, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
+    if config.optimizer == "muon":
+        return Muon(described, config.lr)
     return torch.optim.AdamW(described, lr=config.lr, fused=True)
 
 

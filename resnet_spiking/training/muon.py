@@ -1,0 +1,93 @@
+"""Muon: orthogonalised momentum for convolution kernels and other matrices, AdamW for everything else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+ITERATIONS = 5
+MOMENTUM = 0.95
+
+
+class Muon(torch.optim.AdamW):
+    """Groups with ``orthogonal=True`` take orthogonalised momentum, the others AdamW's steps.
+
+    A weight of shape ``[m, ...]`` is read as a matrix W of m rows. With its gradient g, learning rate lr and weight
+    decay w:
+
+        b <- mu b + (1 - mu) g,   u = orthogonalised((1 - mu) g + mu b)
+        W <- (1 - lr w) W - lr sqrt(max(m, n)) u
+
+    so that the entries of an update have a root mean square of about lr, as in AdamW's first steps: ``lr`` and
+    ``weight_decay`` mean the same for both.
+
+    Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; the scale after Liu et al.,
+    "Muon is scalable for LLM training", arXiv:2502.16982. ``torch.optim.Muon`` (2.9 and later) takes matrices only, and
+    iterates on the whole matrix in bf16, which is slow on processors without it.
+    """
+
+    def __init__(self, groups: Iterable[dict[str, Any]], lr: float) -> None:
+        super().__init__([{"orthogonal": False, **group} for group in groups], lr=lr, fused=True)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Do one step, as ``torch.optim.Optimizer.step``. Gradients of orthogonal groups are used up."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            if group["orthogonal"]:
+                for weight in group["params"]:
+                    if weight.grad is not None:
+                        self._turn(weight, group["lr"], group["weight_decay"])
+                        # AdamW passes over what has no gradient.
+                        weight.grad = None
+        super().step()
+        return loss
+
+    def _turn(self, weight: Tensor, lr: float, weight_decay: float) -> None:
+        gradient, state = weight.grad, self.state[weight]
+        assert gradient is not None
+        if not state:
+            # AdamW looks for "step" in every state that it loads.
+            state.update(step=torch.zeros(()), momentum=torch.zeros_like(gradient))
+        state["step"] += 1
+        mean: Tensor = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+        ahead = gradient.lerp(mean, MOMENTUM).flatten(1)
+        weight.mul_(1 - lr * weight_decay)
+        weight.add_(orthogonalised(ahead).view_as(weight), alpha=-lr * math.sqrt(max(ahead.shape)))
+
+
+def orthogonalised(matrix: Tensor) -> Tensor:
+    """Return a matrix with the singular vectors of ``matrix [m, n]`` and nearly all its singular values about 1.
+
+    With X_0 = G / |G|_F, five times
+
+        X <- a X + b (X X^T) X + c (X X^T)^2 X
+
+    which takes a singular value s to a s + b s^3 + c s^5: those above a hundredth of |G|_F end between 0.68 and 1.13.
+    Every step multiplies by a polynomial of A = X_0 X_0^T, so the polynomials are multiplied first, as matrices of the
+    shorter side's size, and G once, by their product: for a kernel ``[512, 512, 3, 3]`` a fifth of the work.
+
+    Source: Jordan et al., as for ``Muon``, whose coefficients a, b, c these are.
+    """
+    if matrix.shape[0] > matrix.shape[1]:
+        return orthogonalised(matrix.t()).t()
+    a, b, c = COEFFICIENTS
+    scaled = matrix / matrix.norm().clamp_min(torch.finfo(matrix.dtype).tiny)
+    gram = scaled @ scaled.t()
+    product = None
+    for iteration in range(ITERATIONS):
+        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal().add_(a)
+        product = factor if product is None else factor @ product
+        if iteration + 1 < ITERATIONS:
+            gram = factor @ gram @ factor
+    assert product is not None
+    return product @ scaled
