@@ -92,8 +92,7 @@ def _cost(task: Task, config: RunConfig, train: int, test: int, device: torch.de
         step, scored = _measure_stage(_with_stage(alike), device)
         return Cost(config.spiking_epochs * (step * train + scored * test), network.model_bytes)
     head, head_test = _measure_head(_head_only(alike), network.pooled, device)
-    # A spiking stage convolves at every step.
-    below = 0 if config.train == "head" else config.num_steps if config.spiking == "stage" else 1
+    below = 0 if config.train == "head" else 1
     step = head + below * network.default_step
     scored = head_test + below * network.default_test
     return Cost(config.spiking_epochs * (step * train + scored * test), network.model_bytes)
@@ -116,7 +115,7 @@ def _count(folder: Path) -> int:
 
 
 def _trunk_only(config: RunConfig) -> RunConfig:
-    names = ("backbone", "freeze_depth", "image_size", "precision", "weights", "batch_size")
+    names = ("backbone", "freeze_depth", "image_size", "precision", "weights", "batch_size", "optimizer")
     return RunConfig(neuron="none", **{name: getattr(config, name) for name in names})
 
 
@@ -160,7 +159,7 @@ def _measure_head(config: RunConfig, features: int, device: torch.device) -> tup
 
 
 def _with_stage(config: RunConfig) -> RunConfig:
-    kept = ("backbone", "freeze_depth", "image_size", "precision", "weights", "spiking", "train")
+    kept = ("backbone", "freeze_depth", "image_size", "precision", "weights", "spiking", "train", "optimizer")
     return replace(_head_only(config), **{name: getattr(config, name) for name in kept})
 
 
