@@ -1,12 +1,13 @@
-"""Features of a frozen network, computed once per image and view and kept in a memory-mapped file."""
+"""Features of a frozen network, computed once per image and view and kept in memory-mapped files, one per view."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,12 @@ Report = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
 Compute = Callable[[Tensor, Tensor], Tensor]
 CPU_PART = 32  # images that a CPU takes through the frozen stages at once: more maps than that leave its caches
+BLOCK = 256  # images between two reports of progress
 
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """Where training and scoring take their features from: ``stored`` ones, or ``compute`` for each batch.
+    """Where training and scoring take features from: ``stored`` ones, view by view, or ``compute`` for each batch.
 
     ``compute(indices, chosen)`` returns the features ``[B, C, h, w]`` (or ``[B, F]``) of the
     images at ``indices [B]``, each in the view that ``chosen [B]`` says.
@@ -36,7 +38,7 @@ class FeatureSource:
     views: Views
     device: torch.device
     compute: Compute
-    stored: Tensor | None = None
+    stored: tuple[Tensor, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -46,14 +48,8 @@ class FeatureSource:
         chosen = torch.zeros_like(indices) if chosen is None else chosen.long()
         if self.stored is None:
             return self.compute(indices, chosen)
-        rows = self.stored[chosen, indices].to(self.device)
+        rows = _picked(self.stored, chosen, indices).to(self.device)
         return rows.permute(0, 3, 1, 2) if rows.ndim == 4 else rows
-
-    def blocks(self, size: int) -> Iterable[tuple[int, Tensor, Tensor]]:
-        """Yield every view in blocks: the view, the image indices and their freshly computed features."""
-        for view in range(self.views.count):
-            for indices in torch.arange(len(self)).split(size):
-                yield view, indices, self.compute(indices, torch.full_like(indices, view))
 
 
 def features_of(
@@ -81,45 +77,54 @@ def keep_features(
 ) -> FeatureSource:
     """Return ``live`` with its features stored: found in ``cache_dir``, or computed and written there.
 
-    ``identity`` is what the features depend on besides the images and views (weights hash,
-    architecture, image size, precision). The file is written under a temporary name and renamed
+    ``identity`` is what the features depend on besides the images and the view (weights hash, architecture,
+    image size, precision). Every view has a file of its own, which serves any set of views that it is part of:
+    turning ``--flip`` on computes the mirror images alone. A file is written under a temporary name and renamed
     when it is complete, so a kill leaves nothing half-written and two processes at once do no
-    harm. Without room for it, or with ``cache_dir=None``, ``live`` itself is returned.
+    harm. Without room for what is missing, or with ``cache_dir=None``, ``live`` itself is returned.
     """
     if cache_dir is None:
         return live
     sample = _rows(live.batch(torch.arange(1)))
-    shape = (live.views.count, len(live), *sample.shape[1:])
-    size = int(np.prod(shape)) * sample.element_size()
+    shape, dtype = (len(live), *sample.shape[1:]), sample.dtype
     where = [torch.__version__, live.device.type]
-    key = content_key(identity, live.images.sha256, asdict(live.views), str(sample.dtype), list(shape), where)
-    path = cache_dir / f"{key}.npy"
-    if path.exists() and _intact(path, shape, sample.dtype):
-        return replace(live, stored=_map(path))
-    try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(cache_dir).free
-        if size > free * 0.95:
+    paths = [
+        cache_dir / f"{content_key(identity, live.images.sha256, made, str(dtype), list(shape), where)}.npy"
+        for made in live.views.described()
+    ]
+    missing = [view for view, path in enumerate(paths) if not _intact(path, shape, dtype)]
+    if missing:
+        size = int(np.prod(shape)) * sample.element_size() * len(missing)
+
+        def tell(before: int, done: int) -> None:
+            progress(f"{label} features", before + done, len(live) * len(missing))
+
+        try:
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(cache_dir).free
+            if size > free * 0.95:
+                need, room = _readable(size), _readable(free)
+                report(f"{label} features need {need}, {cache_dir} has {room}: computing them on the fly")
+                return live
+            report(f"caching {label} features: {_readable(size)} in {cache_dir}")
+            for number, view in enumerate(missing):
+                _write(live, view, paths[view], shape, dtype, partial(tell, number * len(live)))
+        except OSError as error:
             report(
-                f"{label} features need {_readable(size)}, {cache_dir} has {_readable(free)}: computing them on the fly"
+                f"the feature cache {cache_dir} cannot be used ({error.strerror}): "
+                f"computing {label} features on the fly"
             )
             return live
-        report(f"caching {label} features: {_readable(size)} in {cache_dir}")
-        _write(live, path, shape, sample.dtype, lambda done, total: progress(f"{label} features", done, total))
-    except OSError as error:
-        report(
-            f"the feature cache {cache_dir} cannot be used ({error.strerror}): computing {label} features on the fly"
-        )
-        return live
-    return replace(live, stored=_map(path))
+    return replace(live, stored=tuple(_map(path) for path in paths))
 
 
 def _write(
     source: FeatureSource,
+    view: int,
     path: Path,
     shape: tuple[int, ...],
     dtype: torch.dtype,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int], None],
 ) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
     os.close(handle)
@@ -130,13 +135,11 @@ def _write(
         descriptor = os.open(name, os.O_RDWR)
         try:
             os.posix_fallocate(descriptor, 0, Path(name).stat().st_size)
-            done, total = 0, shape[0] * shape[1]
-            for view, indices, features in source.blocks(256):
-                rows = _rows(features).cpu().contiguous()
+            for indices in torch.arange(len(source)).split(BLOCK):
+                rows = _rows(source.compute(indices, torch.full_like(indices, view))).cpu().contiguous()
                 bits = rows.view(torch.uint16) if rows.dtype == torch.bfloat16 else rows
-                array[view, indices.numpy()] = bits.numpy()
-                done += len(indices)
-                progress(done, total)
+                array[indices.numpy()] = bits.numpy()
+                progress(int(indices[-1]) + 1)
             array.flush()
             os.fsync(descriptor)
         finally:
@@ -144,6 +147,15 @@ def _write(
         Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _picked(stored: tuple[Tensor, ...], chosen: Tensor, indices: Tensor) -> Tensor:
+    """Return the rows at ``indices [B]``, each from the view that ``chosen [B]`` says."""
+    rows = stored[0].new_empty(len(indices), *stored[0].shape[1:])
+    for view in chosen.unique().tolist():
+        members = chosen == view
+        rows[members] = stored[view][indices[members]]
+    return rows
 
 
 def _rows(features: Tensor) -> Tensor:
@@ -154,7 +166,7 @@ def _rows(features: Tensor) -> Tensor:
 def _intact(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> bool:
     try:
         array = np.load(path, mmap_mode="r")
-    except (ValueError, OSError, EOFError):
+    except (ValueError, OSError, EOFError):  # a file that is not there included
         return False
     return array.shape == shape and array.dtype == (np.uint16 if dtype == torch.bfloat16 else np.float32)
 

@@ -28,6 +28,10 @@ class Views:
     def count(self) -> int:
         return (1 + self.flip) * (1 + self.shifts)
 
+    def described(self) -> list[dict[str, object]]:
+        """Return what each view is: the same view is described alike, whatever others are in the set."""
+        return [{"flip": view % (1 + self.flip) > 0, "shifts": view // (1 + self.flip)} for view in range(self.count)]
+
     def draw(self, size: int, generator: torch.Generator) -> Tensor:
         """Return a random view for each of ``size`` images, ``int64 [size]``."""
         mirrored = torch.rand(size, generator=generator) < 0.5 if self.flip else torch.zeros(size, dtype=torch.bool)

@@ -13,6 +13,7 @@ from resnet_spiking.data.views import Views
 from resnet_spiking.network.backbone import split_resnet
 
 CPU = torch.device("cpu")
+MIRRORED = Views(flip=True)
 
 
 class Frozen(nn.Module):
@@ -28,9 +29,14 @@ class Frozen(nn.Module):
 
 
 def keep(
-    frozen: Frozen, shapes: Dataset, folder: Path | None, precision: str = "fp32", lines: list[str] | None = None
+    frozen: Frozen,
+    shapes: Dataset,
+    folder: Path | None,
+    precision: str = "fp32",
+    lines: list[str] | None = None,
+    views: Views = MIRRORED,
 ) -> FeatureSource:
-    live = features_of(frozen, shapes.train, views=Views(flip=True), precision=precision, device=CPU)
+    live = features_of(frozen, shapes.train, views=views, precision=precision, device=CPU)
     report = (lines if lines is not None else []).append
     return keep_features(live, identity="a", cache_dir=folder, report=report, progress=lambda *_: None, label="train")
 
@@ -96,12 +102,45 @@ def test_a_kill_while_writing_leaves_no_file_and_the_next_run_works(tmp_path: Pa
 
 def test_a_truncated_file_is_written_again(tmp_path: Path, shapes: Dataset) -> None:
     keep(Frozen(), shapes, tmp_path)
-    (file,) = tmp_path.iterdir()
+    file = next(tmp_path.iterdir())
     file.write_bytes(file.read_bytes()[:-100])
     frozen = Frozen()
     cached = keep(frozen, shapes, tmp_path)
-    assert frozen.seen > 1
+    assert frozen.seen == 1 + len(shapes.train)
     assert cached.stored is not None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "further"),
+    [
+        (Views(), Views(flip=True), 1),
+        (Views(flip=True), Views(), 0),
+        (Views(flip=True), Views(flip=True, shifts=1), 2),
+        (Views(shifts=2), Views(flip=True, shifts=1), 2),
+    ],
+)
+def test_views_that_are_kept_serve_other_sets(
+    tmp_path: Path, shapes: Dataset, before: Views, after: Views, further: int
+) -> None:
+    keep(Frozen(), shapes, tmp_path, views=before)
+    frozen = Frozen()
+    cached = keep(frozen, shapes, tmp_path, views=after)
+    assert frozen.seen == 1 + further * len(shapes.train)
+    live = features_of(Frozen(), shapes.train, views=after, device=CPU)
+    indices = torch.arange(len(shapes.train)).repeat_interleave(after.count)
+    chosen = torch.arange(after.count).repeat(len(shapes.train))
+    assert torch.equal(cached.batch(indices, chosen), live.batch(indices, chosen))
+
+
+def test_progress_counts_the_images_of_missing_views(tmp_path: Path, shapes: Dataset) -> None:
+    keep(Frozen(), shapes, tmp_path, views=Views())
+    told: list[tuple[int, int]] = []
+    live = features_of(Frozen(), shapes.train, views=Views(flip=True, shifts=1), device=CPU)
+    keep_features(
+        live, identity="a", cache_dir=tmp_path, report=lambda line: None,
+        progress=lambda label, done, total: told.append((done, total)), label="train",
+    )  # fmt: skip
+    assert told == [(96, 288), (192, 288), (288, 288)]
 
 
 def test_without_room_features_are_computed_on_the_fly(
