@@ -191,7 +191,8 @@ def test_a_constant_input_is_convolved_once_and_time_is_folded_into_the_batch() 
 
 def test_batchnorm_sees_time_batch_and_positions_together() -> None:
     stage = make()
-    norm = stage.blocks[0].bn2  # type: ignore[union-attr]
+    norm = stage.get_submodule("blocks.0.bn2")
+    assert isinstance(norm, nn.BatchNorm2d)
     norm.momentum = 1.0
     seen: list[Tensor] = []
     norm.register_forward_pre_hook(lambda module, given: seen.append(given[0].detach()))
@@ -227,7 +228,7 @@ def test_a_stage_that_passes_its_maps_on_is_caught() -> None:
         def forward(self, current: Tensor, state: None = None, *, generator: object = None) -> tuple[Tensor, None]:
             return current.relu(), None
 
-    stage.blocks[1].spike2.neuron = Leak()  # type: ignore[union-attr, assignment]
+    stage.get_submodule("blocks.1.spike2").neuron = Leak()
     evidence = gather_evidence(stage, maps(), labels())
     assert not evidence.binary
     assert not evidence.spikes

@@ -29,7 +29,7 @@ NAMES = ["torch", *(["triton"] if importlib.util.find_spec("triton") else [])]  
 
 
 @pytest.fixture(params=NAMES)
-def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Backend:
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> OneNode:
     if request.param == "torch":
         from neurons.kernels import torch_steps
 
@@ -41,8 +41,8 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return OneNode(triton_steps)
 
 
-def _device(backend: Backend) -> str:
-    return "cuda" if CUDA and "triton" in backend._backend.__name__ else "cpu"  # type: ignore[attr-defined]
+def _device(backend: OneNode) -> str:
+    return "cuda" if CUDA and "triton" in backend._backend.__name__ else "cpu"
 
 
 def _leaves(shape: tuple[int, ...], device: str, *, per_neuron: bool, synapse: bool) -> dict[str, Tensor]:
@@ -68,7 +68,7 @@ def _compare(run: Callable[[Any], tuple[Tensor, tuple[Tensor, ...]]], ours: Back
     weights = [torch.randn_like(part) for part in results[0]]
     gradients = [
         torch.autograd.grad(
-            sum((part * weight).sum() for part, weight in zip(parts, weights, strict=True)),  # type: ignore[arg-type]
+            torch.stack([(part * weight).sum() for part, weight in zip(parts, weights, strict=True)]).sum(),
             list(leaves.values()),
         )
         for parts in results
@@ -82,7 +82,7 @@ def _compare(run: Callable[[Any], tuple[Tensor, tuple[Tensor, ...]]], ours: Back
 @pytest.mark.parametrize(
     ("reset", "detach", "synapse"), itertools.product(("zero", "subtract", "none"), (True, False), (True, False))
 )
-def test_lif(backend: Backend, reset: str, detach: bool, synapse: bool) -> None:
+def test_lif(backend: OneNode, reset: str, detach: bool, synapse: bool) -> None:
     """All inputs, all outputs, the final state included; 4 * 41 columns fill no whole number of blocks."""
     leaves = _leaves((6, 4, 41), _device(backend), per_neuron=synapse, synapse=synapse)
 
@@ -102,7 +102,7 @@ def test_lif(backend: Backend, reset: str, detach: bool, synapse: bool) -> None:
 
 
 @pytest.mark.parametrize("surrogate", SURROGATES)
-def test_surrogates(backend: Backend, surrogate: str) -> None:
+def test_surrogates(backend: OneNode, surrogate: str) -> None:
     leaves = _leaves((4, 2, 5), _device(backend), per_neuron=False, synapse=False)
 
     def run(implementation: Any) -> Any:
@@ -121,7 +121,7 @@ def test_surrogates(backend: Backend, surrogate: str) -> None:
 
 
 @pytest.mark.parametrize("synapse", [True, False])
-def test_membrane_alone(backend: Backend, synapse: bool) -> None:
+def test_membrane_alone(backend: OneNode, synapse: bool) -> None:
     leaves = _leaves((5, 2, 7), _device(backend), per_neuron=True, synapse=synapse)
     del leaves["threshold"]
     _compare(
@@ -133,7 +133,7 @@ def test_membrane_alone(backend: Backend, synapse: bool) -> None:
     )
 
 
-def test_whole_neurons(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_neurons(backend: OneNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `forward` hands over: a constant current, one step, an empty batch, one column, float32."""
     device = _device(backend)
     for name, current in itertools.product(
@@ -151,13 +151,14 @@ def test_whole_neurons(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Non
             torch.testing.assert_close(mine, theirs)
 
 
-def test_one_node_in_the_graph(backend: Backend) -> None:
+def test_one_node_in_the_graph(backend: OneNode) -> None:
     current = torch.rand(30, 2, 3, device=_device(backend), requires_grad=True)
     membrane, _ = backend.integrate(
         current, (torch.zeros_like(current[0]),), beta=torch.tensor(0.9, device=current.device), alpha=None
     )
+    assert membrane.grad_fn is not None
     assert type(membrane.grad_fn).__name__ == "_NodeBackward"
-    assert type(membrane.grad_fn.next_functions[0][0]).__name__ == "AccumulateGrad"  # type: ignore[union-attr]
+    assert type(membrane.grad_fn.next_functions[0][0]).__name__ == "AccumulateGrad"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ REFUSES = {
 def test_adapters(name: str) -> None:
     """What is refused is exactly what the library cannot express; anything else equals the oracle."""
     if name in PEERS:
-        pytest.importorskip(name.removesuffix("-lif"))
+        pytest.importorskip(name.removesuffix("-lif"), reason="not installed: pip install 'resnet_spiking[peers]'")
     refused = check_adapter(name)
     for terms in refused:
         assert any(part in terms for part in REFUSES[name]), terms
