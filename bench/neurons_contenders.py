@@ -10,7 +10,9 @@ import importlib.util
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+import spikingjelly_cupy
 import torch
 from torch import Tensor
 
@@ -22,15 +24,15 @@ SURROGATE = Surrogate("atan", 2.0)
 Contender = Callable[[Tensor], Tensor]
 
 
-def _ours(name: str, alpha: float | None = None) -> Contender:
-    neuron = make_neuron(name, NeuronParameters(alpha=alpha))
+def _ours(name: str, device: str, alpha: float | None = None) -> Contender:
+    neuron = make_neuron(name, NeuronParameters(alpha=alpha)).to(device)
     return lambda current: neuron(current)[0]
 
 
-def _snntorch() -> Contender:
+def _snntorch(device: str) -> Contender:
     from snntorch import Leaky, surrogate
 
-    cell = Leaky(beta=BETA, reset_mechanism="zero", spike_grad=surrogate.atan(2.0))
+    cell = Leaky(beta=BETA, reset_mechanism="zero", spike_grad=surrogate.atan(2.0)).to(device)
 
     def run(current: Tensor) -> Tensor:
         membrane, spikes = cell.reset_mem(), []
@@ -42,11 +44,11 @@ def _snntorch() -> Contender:
     return run
 
 
-def _norse() -> Contender:
+def _norse(device: str) -> Contender:
     """Its reset carries a gradient and its surrogate is 1/(1 + |x|)^2: that cannot be chosen, and costs the same."""
     from norse.torch import LIFBoxCell, LIFBoxParameters
 
-    cell = LIFBoxCell(LIFBoxParameters(tau_mem_inv=torch.tensor(1 - BETA)), dt=1.0)
+    cell = LIFBoxCell(LIFBoxParameters(tau_mem_inv=torch.tensor(1 - BETA, device=device)), dt=1.0).to(device)
 
     def run(current: Tensor) -> Tensor:
         state, spikes = None, []
@@ -58,16 +60,21 @@ def _norse() -> Contender:
     return run
 
 
-def _spikingjelly() -> Contender:
+def _spikingjelly(device: str) -> Contender:
     from spikingjelly.activation_based import neuron, surrogate
 
+    return _spikingjelly_node(neuron, surrogate, device)
+
+
+def _spikingjelly_node(neuron: Any, surrogate: Any, device: str, **options: object) -> Contender:
     node = neuron.LIFNode(
         tau=1 / (1 - BETA),
         decay_input=False,
         detach_reset=True,
         surrogate_function=surrogate.ATan(2.0),
         step_mode="m",
-    )
+        **options,
+    ).to(device)
 
     def run(current: Tensor) -> Tensor:
         node.reset()
@@ -77,11 +84,12 @@ def _spikingjelly() -> Contender:
     return run
 
 
-def _sinabs() -> Contender:
+def _sinabs(device: str) -> Contender:
     from sinabs.activation import MembraneReset, SingleSpike
     from sinabs.layers import LIF
 
     layer = LIF(tau_mem=-1 / math.log(BETA), norm_input=False, spike_fn=SingleSpike, reset_fn=MembraneReset())
+    layer = layer.to(device)
 
     def run(current: Tensor) -> Tensor:
         layer.reset_states()
@@ -111,22 +119,28 @@ def five_copies(current: Tensor) -> Tensor:
     return [current.detach().clone() for _ in range(5)][-1]
 
 
-def contenders() -> dict[str, Contender]:
-    """All that are installed, by name; `FIRES_LIKE` has those that must spike like another."""
+def contenders(device: str) -> dict[str, Contender]:
+    """All that are installed, by name; `FIRES_LIKE` has those that must spike like another.
+
+    SpikingJelly 2.0 chooses its backend by device: torch on a CPU, Triton on CUDA (its own CUDA kernels where it was
+    built from source with them).
+    """
     found = {
-        "lif": _ours("lif"),
-        "lif, synapse": _ours("lif", 0.8),
-        "paralif-t": _ours("paralif-t"),
-        "paralif-t, synapse": _ours("paralif-t", 0.8),
+        "lif": _ours("lif", device),
+        "lif, synapse": _ours("lif", device, 0.8),
+        "paralif-t": _ours("paralif-t", device),
+        "paralif-t, synapse": _ours("paralif-t", device, 0.8),
         "paralif-t by FFT": paralif_fft,
         "paralif-t by FFT, synapse": partial(paralif_fft, alpha=0.8),
-        "snntorch": _snntorch(),
-        "norse": _norse(),
+        "snntorch": _snntorch(device),
+        "norse": _norse(device),
     }
     if importlib.util.find_spec("spikingjelly"):
-        found["spikingjelly"] = _spikingjelly()
+        found["spikingjelly"] = _spikingjelly(device)
+    if device != "cpu" and spikingjelly_cupy.available():
+        found["spikingjelly cupy"] = _spikingjelly_node(*spikingjelly_cupy.load(), device, backend="cupy")
     if importlib.util.find_spec("sinabs"):
-        found["sinabs"] = _sinabs()
+        found["sinabs"] = _sinabs(device)
     return found
 
 
@@ -134,6 +148,7 @@ FIRES_LIKE = {
     "snntorch": "lif",
     "norse": "lif",
     "spikingjelly": "lif",
+    "spikingjelly cupy": "lif",
     "sinabs": "lif",
     "paralif-t by FFT": "paralif-t",
     "paralif-t by FFT, synapse": "paralif-t, synapse",

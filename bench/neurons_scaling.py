@@ -86,7 +86,7 @@ def main(output: Path, threads: int, budget: float, batch: int) -> None:
     rows: list[dict[str, object]] = []
     for axis, value, shape in points:
         current, weights = torch.rand(shape).requires_grad_(), torch.rand(shape)
-        for name, run in {"five copies": five_copies, **contenders()}.items():
+        for name, run in {"five copies": five_copies, **contenders("cpu")}.items():
             row = {"axis": axis, "value": value, "contender": name}
             row["milliseconds"] = 1000 * seconds(run, current, weights, budget)
             row["mebibytes"] = mebibytes(run, current, weights)

@@ -1,6 +1,6 @@
 """Our LIF and ParaLIF against the libraries, an FFT and five copies of the current; ratios from one run.
 
-pytest bench/test_neurons_speed.py             # all; -k T20 for one length
+pytest bench/test_neurons_speed.py             # all; -k T20 for one length, -k cuda for the GPU
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 sys.path.insert(0, str(Path(__file__).parent))
 from neurons_contenders import FIRES_LIKE, contenders, five_copies, settle_allocator
 
-CONTENDERS = contenders()
 SHAPES = [(4, 128, 256), (20, 128, 256), (100, 128, 256), (1000, 16, 256)]
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+CONTENDERS = {device: contenders(device) for device in DEVICES}
+NAMES = [(name, device) for device in DEVICES for name in ("five copies", *CONTENDERS[device])]
 
 
 @pytest.fixture(autouse=True)
@@ -35,17 +36,16 @@ def _finish(device: str) -> None:
         torch.cuda.synchronize()
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("phase", ["forward", "forward+backward"])
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"T{shape[0]}")
-@pytest.mark.parametrize("name", ["five copies", *CONTENDERS])
+@pytest.mark.parametrize(("name", "device"), NAMES)
 def test_neurons(benchmark: BenchmarkFixture, name: str, shape: tuple[int, ...], phase: str, device: str) -> None:
     torch.manual_seed(0)
     benchmark.group = f"{phase}, T={shape[0]}, B={shape[1]}, N={shape[2]}, {device}"
     benchmark.name = name
     current = (0.1 + 0.7 * torch.randn(shape, device=device)).requires_grad_(phase != "forward")
     weights = torch.rand(shape, device=device)
-    run = five_copies if name == "five copies" else CONTENDERS[name]
+    run = five_copies if name == "five copies" else CONTENDERS[device][name]
 
     def once() -> torch.Tensor:
         current.grad = None
@@ -64,7 +64,7 @@ def test_neurons(benchmark: BenchmarkFixture, name: str, shape: tuple[int, ...],
     spikes = benchmark.pedantic(once, rounds=rounds, warmup_rounds=3)
     if name in FIRES_LIKE:
         # In float32 a potential may end on either side of the threshold; none of the contenders rounds alike.
-        expected = CONTENDERS[FIRES_LIKE[name]](current.detach())
+        expected = CONTENDERS[device][FIRES_LIKE[name]](current.detach())
         assert (spikes != expected).float().mean() < 0.005
         assert 0.1 < expected.mean() < 0.9
     if phase != "forward" and name != "five copies":

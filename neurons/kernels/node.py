@@ -63,11 +63,9 @@ class _Node(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         membrane, currents, v0, i0, beta, alpha, threshold = ctx.saved_tensors
         grad = membrane.new_zeros(()).expand(membrane.shape) if grads[0] is None else grads[0]
-        grad_v = torch.zeros_like(v0) if grads[1] is None else grads[1]
-        grad_i = torch.zeros_like(v0) if grads[2] is None else grads[2]
         wanted = Wanted(*ctx.needs_input_grad[3:6])
         grad_x, grad_v0, grad_i0, *per_column = ctx.backend.backward(
-            grad, grad_v, grad_i, membrane, currents, v0, i0, beta, alpha, threshold, ctx.terms, wanted
+            grad, grads[1], grads[2], membrane, currents, v0, i0, beta, alpha, threshold, ctx.terms, wanted
         )
         learned = [
             None if column is None else column.sum_to_size(value.shape)

@@ -51,8 +51,8 @@ def forward(
 
 def backward(
     grad: Tensor,
-    grad_v: Tensor,
-    grad_i: Tensor,
+    grad_v: Tensor | None,
+    grad_i: Tensor | None,
     membrane: Tensor,
     currents: Tensor | None,
     v0: Tensor,
@@ -63,13 +63,14 @@ def backward(
     terms: Terms,
     wanted: Wanted,
 ) -> tuple[Tensor | None, ...]:
-    """The equations in `neurons.kernels.numba_cpu.backward`.
+    """The equations in `neurons.kernels.numba_cpu.backward`; no `grad_v` or `grad_i` is one of zeros.
 
     Returns:
         Gradients of the current [T, B, *features], of v0 and i0, and per column [B, *features] those of beta, alpha and
         threshold, None where they are not wanted.
     """
     grad_x = torch.empty_like(membrane)
+    grad_v, grad_i = (torch.zeros_like(v0) if found is None else found for found in (grad_v, grad_i))
     to_beta, to_alpha, to_threshold = (torch.zeros_like(v0) if want else None for want in wanted)
     for t in range(len(membrane) - 1, -1, -1):
         u = membrane[t]

@@ -1,6 +1,7 @@
 # mypy: allow-untyped-defs
 """The steps forward and backward as two Triton kernels: a thread per column walks through time with its state in
-registers, so that each [T, B*N] tensor goes through memory once.
+registers, so that each [T, B*N] tensor goes through memory once. What it reads is asked for four steps ahead: a step
+takes far less time than memory takes to answer.
 
 Multiplications and additions are not fused, so that spikes are those of the other backends. With TRITON_INTERPRET=1
 the kernels run on the CPU, which is how they are tested where there is no GPU.
@@ -40,9 +41,20 @@ def _forward(
     if SYNAPSE:
         a = tl.load(alpha + m % alpha_count, inside)
         i = tl.load(i0 + m, inside)
-    at, x_at = m, m
-    for _ in range(steps):
-        now = tl.load(x + x_at, inside)
+    at = m
+    ahead = x + m
+    now0 = tl.load(ahead, inside)
+    ahead += x_row
+    now1 = tl.load(ahead, inside & (steps > 1))
+    ahead += x_row
+    now2 = tl.load(ahead, inside & (steps > 2))
+    ahead += x_row
+    now3 = tl.load(ahead, inside & (steps > 3))
+    for t in range(steps):
+        now = now0
+        now0, now1, now2 = now1, now2, now3
+        ahead += x_row
+        now3 = tl.load(ahead, inside & (t + 4 < steps))
         if SYNAPSE:
             i = a * i + now
             now = i
@@ -62,7 +74,6 @@ def _forward(
         else:
             tl.store(out + at, u, inside)
         at += columns
-        x_at += x_row
     tl.store(v_last + m, v, inside)
     if SYNAPSE:
         tl.store(i_last + m, i, inside)
@@ -74,27 +85,54 @@ def _backward(
     grad_x, grad_v0, grad_i0, grad_beta, grad_alpha, grad_threshold, columns, steps,
     beta_count, alpha_count, threshold_count,
     SYNAPSE: tl.constexpr, FIRES: tl.constexpr, RESET: tl.constexpr, DETACH: tl.constexpr,
-    SURROGATE: tl.constexpr, SLOPE: tl.constexpr,
+    GRAD_V: tl.constexpr, GRAD_I: tl.constexpr, SURROGATE: tl.constexpr, SLOPE: tl.constexpr,
     LEARN_BETA: tl.constexpr, LEARN_ALPHA: tl.constexpr, LEARN_THRESHOLD: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = m < columns
     b = tl.load(beta + m % beta_count, inside)
     th = tl.load(threshold + m % threshold_count, inside)
-    gv = tl.load(grad_v + m, inside)
+    gv = tl.full((BLOCK,), 0, b.dtype)
+    if GRAD_V:
+        gv = tl.load(grad_v + m, inside)
     k = tl.full((BLOCK,), SLOPE, gv.dtype)
     to_beta, to_alpha, to_threshold = gv * 0, gv * 0, gv * 0
     gi = gv * 0
     if SYNAPSE:
         a = tl.load(alpha + m % alpha_count, inside)
-        gi = tl.load(grad_i + m, inside)
+        if GRAD_I:
+            gi = tl.load(grad_i + m, inside)
     latest = tl.full((), 0, tl.int64) + steps - 1
     at = m + latest * columns
-    grad_at = m + latest * grad_row
+    ahead = grad + m + latest * grad_row
+    gu0 = tl.load(ahead, inside)
+    ahead -= grad_row
+    gu1 = tl.load(ahead, inside & (steps > 1))
+    ahead -= grad_row
+    gu2 = tl.load(ahead, inside & (steps > 2))
+    ahead -= grad_row
+    gu3 = tl.load(ahead, inside & (steps > 3))
+    u0, u1, u2, u3 = gv, gv, gv, gv
+    if FIRES or LEARN_BETA:
+        u_ahead = membrane + at
+        u0 = tl.load(u_ahead, inside)
+        u_ahead -= columns
+        u1 = tl.load(u_ahead, inside & (steps > 1))
+        u_ahead -= columns
+        u2 = tl.load(u_ahead, inside & (steps > 2))
+        u_ahead -= columns
+        u3 = tl.load(u_ahead, inside & (steps > 3))
     for back in range(steps):
-        gu = tl.load(grad + grad_at, inside)
+        more = inside & (back + 4 < steps)
+        gu, u = gu0, u0
+        gu0, gu1, gu2 = gu1, gu2, gu3
+        ahead -= grad_row
+        gu3 = tl.load(ahead, more)
+        if FIRES or LEARN_BETA:
+            u0, u1, u2 = u1, u2, u3
+            u_ahead -= columns
+            u3 = tl.load(u_ahead, more)
         if FIRES:
-            u = tl.load(membrane + at, inside)
             fired = u > th
             y = u - th
             if SURROGATE == _ATAN:
@@ -130,7 +168,7 @@ def _backward(
             gu += gv
         first = back == steps - 1
         if LEARN_BETA:
-            before = tl.load(membrane + at - columns, inside & (not first), other=0.0)
+            before = u0
             if FIRES:
                 fired_before = before > th
                 if RESET == _ZERO:
@@ -150,7 +188,6 @@ def _backward(
         else:
             tl.store(grad_x + at, gu, inside)
         at -= columns
-        grad_at -= grad_row
     tl.store(grad_v0 + m, gv, inside)
     if SYNAPSE:
         tl.store(grad_i0 + m, gi, inside)
@@ -198,8 +235,8 @@ def forward(
 
 def backward(
     grad: Tensor,
-    grad_v: Tensor,
-    grad_i: Tensor,
+    grad_v: Tensor | None,
+    grad_i: Tensor | None,
     membrane: Tensor,
     currents: Tensor | None,
     v0: Tensor,
@@ -222,10 +259,12 @@ def backward(
     b, a, th = (_per_neuron(value, membrane) for value in (beta, beta if alpha is None else alpha, threshold))
     places: list[Any] = [grad_v0 if column is None else column for column in per_column]
     _backward[(triton.cdiv(columns, BLOCK),)](
-        incoming, row, grad_v.contiguous(), grad_i.contiguous(), membrane,
+        incoming, row, v0 if grad_v is None else grad_v.contiguous(), v0 if grad_i is None else grad_i.contiguous(),
+        membrane,
         membrane if currents is None else currents, v0, v0 if i0 is None else i0, b, a, th,
         grad_x, grad_v0, grad_i0, *places, columns, membrane.shape[0], b.numel(), a.numel(), th.numel(),
         SYNAPSE=i0 is not None, FIRES=terms.fires, RESET=codes.RESET_CODES[terms.reset], DETACH=terms.detach,
+        GRAD_V=grad_v is not None, GRAD_I=grad_i is not None,
         SURROGATE=codes.SURROGATE_CODES[terms.surrogate.name], SLOPE=terms.surrogate.slope,
         LEARN_BETA=wanted.beta, LEARN_ALPHA=wanted.alpha, LEARN_THRESHOLD=wanted.threshold,
         BLOCK=BLOCK, enable_fp_fusion=False,

@@ -15,6 +15,7 @@ from resnet_spiking.attacks.checks import check_count, check_images
 from resnet_spiking.attacks.gradients.mode import GradientMode, OwnSurrogate
 from resnet_spiking.attacks.losses import Loss, margin, targeted_margin
 from resnet_spiking.errors import UserError, nearest
+from resnet_spiking.network.arithmetic import plain_arithmetic
 from resnet_spiking.network.classifier import Classifier, Decoder
 
 Rule = Literal["single", "majority", "expected"]
@@ -291,7 +292,6 @@ def attackable(model: nn.Module) -> Iterator[nn.Module]:
     modes = [(module, module.training) for module in model.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     precisions = [(module, module.precision) for module in model.modules() if isinstance(module, Decoder)]
-    tf32 = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
     try:
         for module, _ in modes:
             module.training = False
@@ -299,11 +299,9 @@ def attackable(model: nn.Module) -> Iterator[nn.Module]:
             decoder.precision = "fp32"
         for parameter, _ in wanted:
             parameter.requires_grad_(False)
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        with plain_arithmetic(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
             yield model
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
         for module, training in modes:
             module.training = training
         for decoder, precision in precisions:

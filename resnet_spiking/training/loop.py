@@ -15,6 +15,7 @@ from torch.nn import functional
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.feature_cache import FeatureSource
 from resnet_spiking.errors import UserError
+from resnet_spiking.network.arithmetic import plain_arithmetic
 from resnet_spiking.training.allocator import keep_freed_memory
 from resnet_spiking.training.distillation import distillation_loss
 from resnet_spiking.training.muon import Muon
@@ -73,6 +74,7 @@ def make_optimizer(network: nn.Module, config: RunConfig) -> torch.optim.Optimiz
     return torch.optim.AdamW(described, lr=config.lr, fused=True)
 
 
+@plain_arithmetic()
 def fit(
     network: nn.Module,
     source: FeatureSource,

@@ -11,6 +11,7 @@ from typing import Any
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.images import Dataset
+from resnet_spiking.network.arithmetic import plain_arithmetic
 from resnet_spiking.network.build import check_head
 from resnet_spiking.network.evidence import is_spiking, rate_warnings
 from resnet_spiking.training.branch import train_branch
@@ -25,6 +26,7 @@ from resnet_spiking.training.provenance import provenance
 from resnet_spiking.training.run_folder import FORMAT, claim_folder
 
 
+@plain_arithmetic()
 def train_run(
     config: RunConfig,
     output: Path,
@@ -90,6 +92,7 @@ def train_run(
     return result
 
 
+@plain_arithmetic()
 def prepare_features(config: RunConfig, parent: Path, environment: Environment, *, pooled: bool) -> None:
     """Fill the feature cache: the frozen features that a Default trains on, or the ``pooled`` ones of its decoder.
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from resnet_spiking.data.feature_cache import FeatureSource
+from resnet_spiking.network.arithmetic import plain_arithmetic
 from resnet_spiking.training.randomness import generator_for
 
 # Features are cached in blocks of the same size: scoring the cache and scoring pixels then agree bit for bit.
@@ -40,6 +41,7 @@ class Score:
 
 
 @torch.no_grad()
+@plain_arithmetic()
 def score(
     network: nn.Module, source: FeatureSource, seed: int, progress: Callable[[int, int], None] | None = None
 ) -> Score:

@@ -11,6 +11,7 @@ import torch
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.feature_cache import features_of
 from resnet_spiking.errors import UserError
+from resnet_spiking.network.arithmetic import plain_arithmetic
 from resnet_spiking.network.build import build_default, build_spiking, build_trunk
 from resnet_spiking.network.classifier import Decoder
 from resnet_spiking.training.checkpoint import load_model
@@ -57,6 +58,7 @@ def load_network(run: Path, *, weights: str | None = None) -> tuple[torch.nn.Mod
     return *parts, config
 
 
+@plain_arithmetic()
 def verify_run(
     run: Path,
     *,

@@ -190,7 +190,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from neurons.kernels import triton_steps
 common = {"SYNAPSE": True, "FIRES": True, "RESET": 1, "BLOCK": 128}
-learned = {"LEARN_BETA": True, "LEARN_ALPHA": True, "LEARN_THRESHOLD": True}
+learned = {"GRAD_V": True, "GRAD_I": True, "LEARN_BETA": True, "LEARN_ALPHA": True, "LEARN_THRESHOLD": True}
 for kernel, fixed in (
     (triton_steps._forward, {"KEEP_MEMBRANE": True, "KEEP_CURRENTS": True}),
     (triton_steps._backward, {"DETACH": False, "SURROGATE": 0, "SLOPE": 1.3, **learned}),
