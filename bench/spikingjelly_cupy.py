@@ -12,6 +12,8 @@ import os
 import sys
 from types import ModuleType
 
+import numpy as np
+
 FOLDER = os.environ.get("SPIKINGJELLY_CUPY")
 PACKAGE = "spikingjelly"
 
@@ -22,6 +24,9 @@ def available() -> bool:
 
 def load() -> tuple[ModuleType, ModuleType]:
     """Return the old release's modules `neuron` and `surrogate`; whatever is imported as spikingjelly stays so."""
+    # It asks numpy for a name that numpy 1.24 dropped.
+    if not hasattr(np, "int"):
+        np.int = int  # type: ignore[attr-defined]
     installed = _take_out()
     sys.path.insert(0, str(FOLDER))
     try:

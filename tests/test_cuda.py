@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from neurons import NeuronParameters, list_neurons, make_neuron
+from neurons import PEERS, NeuronParameters, list_neurons, make_neuron
 from resnet_spiking.attacks import attack
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.images import Dataset
@@ -46,6 +46,8 @@ def _figures(result: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", list_neurons())
 def test_a_neuron_spikes_as_on_the_cpu(name: str) -> None:
+    if name in PEERS:
+        pytest.importorskip(name.removesuffix("-lif"), reason="a peer is an extra of its own")
     torch.manual_seed(0)
     neuron = make_neuron(name, NeuronParameters())
     current = (torch.rand(20, 3, 17, dtype=torch.float64) * 1.2 - 0.2).requires_grad_()
@@ -104,7 +106,7 @@ def test_convolutions_in_fp32_are_fp32() -> None:
     images = torch.randn(4, 256, 16, 16, device=GPU)
     exact = copy.deepcopy(layer).double()(images.double())
     with plain_arithmetic():
-        plain = float((layer(images) - exact).abs().max())
+        plain = float((layer(images) - exact).detach().abs().max())
     assert plain < 2e-5  # TF32 is wrong by some 1e-3
 
 
