@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from neurons.bounded import bounded
+from neurons.constants import constant, resting
 from neurons.parameters import MODES, Mode, NeuronParameters, check_word
 from neurons.replay import LIFReplay, LIFTerms, Replay, synaptic
 from neurons.surrogate import Surrogate
@@ -117,8 +118,7 @@ class Neuron(nn.Module, ABC):
         compute = self._check_current(current)
         self._check_generator(generator, current)
         if state is None:
-            shape = current.shape[1:]
-            state = tuple(torch.zeros(shape, dtype=compute, device=current.device) for _ in self.state_names)
+            state = tuple(resting(current.shape[1:], compute, current) for _ in self.state_names)
         else:
             self._check_state(state, current, compute)
         run = self._simulate if self.rule is None else self._run_under_rule
@@ -228,7 +228,7 @@ class Neuron(nn.Module, ABC):
         """The decay or threshold `field` as a tensor of the dtype and device of `like`, in [low, high] if learned."""
         learned = getattr(self, field) if field in self._parameters else None
         if learned is None:
-            return torch.full((), fixed, dtype=like.dtype, device=like.device)
+            return constant(fixed, like.dtype, like)
         return bounded(learned.to(like.dtype), low, high)
 
     def _refuse(self, argument: str, value: object, reason: str) -> ValueError:

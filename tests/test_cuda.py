@@ -66,6 +66,21 @@ def test_a_neuron_spikes_as_on_the_cpu(name: str) -> None:
     torch.testing.assert_close(there.cpu(), here, rtol=1e-6, atol=1e-9)
 
 
+def test_what_is_kept_between_calls_serves_every_kind_of_call() -> None:
+    neuron = make_neuron("lif", NeuronParameters(beta=0.8125)).cuda()  # a value of this test alone
+    current = torch.rand(6, 2, 9, device=GPU)
+    with torch.inference_mode():
+        first = neuron(current)[0].clone()
+    leaf = current.clone().requires_grad_()
+    second, state = neuron(leaf)
+    second.sum().backward()
+    assert torch.equal(first, second)
+    assert leaf.grad is not None
+    third = neuron(current, state)[0]
+    assert torch.equal(neuron(torch.cat([current, current]))[0][6:], third)
+    assert torch.equal(neuron(current)[0], first), "a state of zeros was written to"
+
+
 @pytest.mark.parametrize(("neuron", "train"), [("lif", "decoder"), ("paralif-sb", "head"), ("snntorch-lif", "head")])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_training_gives_the_same_bytes_twice_and_is_verified_on_both_devices(

@@ -29,7 +29,7 @@ _RECTANGLE, _HALF_PI = tl.constexpr(codes.RECTANGLE), tl.constexpr(1.57079632679
 @triton.jit
 def _forward(
     x, x_row, v0, i0, beta, alpha, threshold, out, membrane, currents, v_last, i_last, columns, steps,
-    beta_count, alpha_count, threshold_count,
+    v0_step, i0_step, beta_count, alpha_count, threshold_count,
     SYNAPSE: tl.constexpr, FIRES: tl.constexpr, RESET: tl.constexpr,
     KEEP_MEMBRANE: tl.constexpr, KEEP_CURRENTS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -37,10 +37,10 @@ def _forward(
     inside = m < columns
     b = tl.load(beta + m % beta_count, inside)
     th = tl.load(threshold + m % threshold_count, inside)
-    v = tl.load(v0 + m, inside)
+    v = tl.load(v0 + m * v0_step, inside)
     if SYNAPSE:
         a = tl.load(alpha + m % alpha_count, inside)
-        i = tl.load(i0 + m, inside)
+        i = tl.load(i0 + m * i0_step, inside)
     at = m
     ahead = x + m
     now0 = tl.load(ahead, inside)
@@ -83,7 +83,7 @@ def _forward(
 def _backward(
     grad, grad_row, grad_v, grad_i, membrane, currents, v0, i0, beta, alpha, threshold,
     grad_x, grad_v0, grad_i0, grad_beta, grad_alpha, grad_threshold, columns, steps,
-    beta_count, alpha_count, threshold_count,
+    v0_step, i0_step, beta_count, alpha_count, threshold_count,
     SYNAPSE: tl.constexpr, FIRES: tl.constexpr, RESET: tl.constexpr, DETACH: tl.constexpr,
     GRAD_V: tl.constexpr, GRAD_I: tl.constexpr, SURROGATE: tl.constexpr, SLOPE: tl.constexpr,
     LEARN_BETA: tl.constexpr, LEARN_ALPHA: tl.constexpr, LEARN_THRESHOLD: tl.constexpr, BLOCK: tl.constexpr,
@@ -175,7 +175,7 @@ def _backward(
                     before = tl.where(fired_before, 0.0, before).to(gv.dtype)
                 elif RESET == _SUBTRACT:
                     before = tl.where(fired_before, before - th, before)
-            before = tl.where(first, tl.load(v0 + m, inside), before)
+            before = tl.where(first, tl.load(v0 + m * v0_step, inside), before)
             to_beta += gu * before
         gv = b * gu
         if SYNAPSE:
@@ -183,7 +183,7 @@ def _backward(
             tl.store(grad_x + at, gi, inside)
             if LEARN_ALPHA:
                 held = tl.load(currents + at - columns, inside & (not first), other=0.0)
-                to_alpha += gi * tl.where(first, tl.load(i0 + m, inside), held)
+                to_alpha += gi * tl.where(first, tl.load(i0 + m * i0_step, inside), held)
             gi = a * gi
         else:
             tl.store(grad_x + at, gu, inside)
@@ -212,11 +212,12 @@ def forward(
     keep_currents: bool,
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor, Tensor | None]:
     """As `neurons.kernels.torch_steps.forward`."""
-    v0, i0 = v0.contiguous(), None if i0 is None else i0.contiguous()
+    (v0, v0_step), (i0, i0_step) = _columns(v0), _columns(i0)
     out = torch.empty_like(current, memory_format=torch.contiguous_format)
     membrane = torch.empty_like(out) if keep_membrane and terms.fires else None
     currents = torch.empty_like(out) if keep_currents else None
-    v, i = torch.empty_like(v0), None if i0 is None else torch.empty_like(v0)
+    v = torch.empty_like(v0, memory_format=torch.contiguous_format)
+    i = None if i0 is None else torch.empty_like(v)
     columns = v0.numel()
     if columns == 0:
         return out, membrane, currents, v, i
@@ -225,7 +226,7 @@ def forward(
     _forward[(triton.cdiv(columns, BLOCK),)](
         x, row, v0, v0 if i0 is None else i0, b, a, th, out, out if membrane is None else membrane,
         out if currents is None else currents, v, v if i is None else i, columns, current.shape[0],
-        b.numel(), a.numel(), th.numel(),
+        v0_step, i0_step, b.numel(), a.numel(), th.numel(),
         SYNAPSE=i0 is not None, FIRES=terms.fires, RESET=codes.RESET_CODES[terms.reset],
         KEEP_MEMBRANE=membrane is not None, KEEP_CURRENTS=currents is not None,
         BLOCK=BLOCK, enable_fp_fusion=False,
@@ -248,10 +249,11 @@ def backward(
     wanted: Wanted,
 ) -> tuple[Tensor | None, ...]:
     """As `neurons.kernels.torch_steps.backward`."""
-    v0, i0 = v0.contiguous(), None if i0 is None else i0.contiguous()
+    (v0, v0_step), (i0, i0_step) = _columns(v0), _columns(i0)
     grad_x = torch.empty_like(membrane)
-    grad_v0, grad_i0 = torch.empty_like(v0), torch.empty_like(v0)
-    per_column = [torch.zeros_like(v0) if want else None for want in wanted]
+    grad_v0 = torch.empty_like(v0, memory_format=torch.contiguous_format)
+    grad_i0 = torch.empty_like(grad_v0)
+    per_column = [torch.zeros_like(grad_v0) if want else None for want in wanted]
     columns = v0.numel()
     if columns == 0:
         return grad_x, grad_v0, grad_i0, *per_column
@@ -262,7 +264,8 @@ def backward(
         incoming, row, v0 if grad_v is None else grad_v.contiguous(), v0 if grad_i is None else grad_i.contiguous(),
         membrane,
         membrane if currents is None else currents, v0, v0 if i0 is None else i0, b, a, th,
-        grad_x, grad_v0, grad_i0, *places, columns, membrane.shape[0], b.numel(), a.numel(), th.numel(),
+        grad_x, grad_v0, grad_i0, *places, columns, membrane.shape[0],
+        v0_step, i0_step, b.numel(), a.numel(), th.numel(),
         SYNAPSE=i0 is not None, FIRES=terms.fires, RESET=codes.RESET_CODES[terms.reset], DETACH=terms.detach,
         GRAD_V=grad_v is not None, GRAD_I=grad_i is not None,
         SURROGATE=codes.SURROGATE_CODES[terms.surrogate.name], SLOPE=terms.surrogate.slope,
@@ -277,6 +280,13 @@ def _rows(sequence: Tensor) -> tuple[Tensor, int]:
     if sequence.stride(0) == 0 or sequence.shape[0] == 1:
         return sequence[0].contiguous(), 0
     return sequence.contiguous(), sequence[0].numel()
+
+
+def _columns(state: Tensor | None) -> tuple[Any, int]:
+    """The state in memory, and the elements from one column to the next: 0 when all columns are one."""
+    if state is None or not any(state.stride()):
+        return state, 0
+    return state.contiguous(), 1
 
 
 def _per_neuron(value: Tensor, sequence: Tensor) -> Tensor:

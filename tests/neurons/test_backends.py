@@ -133,6 +133,24 @@ def test_membrane_alone(backend: OneNode, synapse: bool) -> None:
     )
 
 
+@pytest.mark.parametrize("synapse", [True, False])
+def test_one_zero_seen_at_every_place_is_a_state_of_zeros(backend: OneNode, synapse: bool) -> None:
+    """What `forward` hands over on CUDA where no state is given."""
+    leaves = _leaves((5, 3, 7), _device(backend), per_neuron=False, synapse=synapse)
+    rest = torch.zeros((), dtype=torch.float64, device=_device(backend)).expand(3, 7)
+    learned = {name: leaves[name] for name in leaves if name not in ("membrane", "synapse")}
+    terms: dict[str, Any] = {"reset": "subtract", "detach_reset": False, "surrogate": Surrogate("atan", 2.0)}
+    values = {"alpha": leaves.get("alpha"), "beta": leaves["beta"], "threshold": leaves["threshold"]}
+
+    def run(implementation: Any) -> Any:
+        state = (rest,) * (1 + synapse)
+        if implementation is plain:
+            state = tuple(part.clone() for part in state)
+        return implementation.lif(leaves["current"], state, **values, **terms)
+
+    _compare(run, backend, learned)
+
+
 def test_whole_neurons(backend: OneNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `forward` hands over: a constant current, one step, an empty batch, one column, float32."""
     device = _device(backend)
@@ -197,7 +215,7 @@ for kernel, fixed in (
 ):
     fixed |= common
     for dtype in ("fp32", "fp64"):
-        integers = {"x_row", "grad_row", "columns", "steps", "beta_count", "alpha_count", "threshold_count"}
+        integers = {name for name in kernel.arg_names if name.endswith(("_row", "_step", "_count", "columns", "steps"))}
         kinds = {name: "i32" if name in integers else f"*{dtype}" for name in kernel.arg_names}
         kinds |= dict.fromkeys(fixed, "constexpr")
         source = ASTSource(kernel, kinds, constexprs={(kernel.arg_names.index(n),): v for n, v in fixed.items()})
