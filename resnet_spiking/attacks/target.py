@@ -17,6 +17,7 @@ from resnet_spiking.attacks.losses import Loss, margin, targeted_margin
 from resnet_spiking.errors import UserError, nearest
 from resnet_spiking.network.arithmetic import plain_arithmetic
 from resnet_spiking.network.classifier import Classifier, Decoder
+from resnet_spiking.network.folding import folded
 
 Rule = Literal["single", "majority", "expected"]
 RULES = ("majority", "expected")
@@ -65,7 +66,9 @@ class Target:
     rule is fixed before: ``majority`` (the label must win more of ``votes`` draws than every other
     class) or ``expected`` (the label must be right in more than half of them); a deterministic model has
     ``single``. Draws that decide (``correct``) come from another generator than those that
-    steer the attack. ``divided``: the model is a ``Classifier`` that draws in its head alone.
+    steer the attack. ``divided``: the model is a ``Classifier`` that draws in its head alone. ``climbed`` is what
+    gradients are taken of: the model, or where it is divided the same head on stages with their BatchNorms folded in
+    (equal up to rounding, and quicker); whatever decides about an image is the model itself.
 
     Make one with ``make_target``; ``using`` returns the same target with another gradient mode.
     """
@@ -79,6 +82,7 @@ class Target:
     meter: Meter
     classes: int
     divided: bool
+    climbed: nn.Module
 
     def using(self, mode: GradientMode) -> Target:
         """Return this target differentiated by ``mode``."""
@@ -150,12 +154,12 @@ class Target:
         logits = self.logits(images, generator)
         return logits.isfinite().all(-1).all(0) & images.isfinite().flatten(1).all(1)
 
-    def _features(self, images: Tensor) -> Tensor:
+    def _features(self, images: Tensor, of: nn.Module | None = None) -> Tensor:
         """Run the deterministic part: up to the head of a divided ``Classifier``, nothing of another module."""
         if not self.divided:
             return images
         self.meter.forwards += len(images)
-        network = cast(Classifier, self.model)
+        network = cast(Classifier, of or self.model)
         return network.decoder.pool(network.backbone(images))
 
     def _groups(self, count: int, images: int, *, one_by_one: bool = False) -> list[int]:
@@ -185,7 +189,7 @@ class Target:
         """
         pixels = images.detach().requires_grad_()
         with torch.enable_grad(), self.mode.applied(self.model):
-            features = self._features(pixels)
+            features = self._features(pixels, self.climbed)
             leaf = pixels if features is pixels else features.detach().requires_grad_()
             values, pulled, drawn = [], [], []
             for size in self._groups(self.draws, len(images), one_by_one=self.mode.per_image):
@@ -360,7 +364,14 @@ def make_target(
         Meter(),
         passes[0].shape[1],
         divided,
+        _folded(cast(Classifier, model)) if divided else model,
     )
+
+
+def _folded(model: Classifier) -> Classifier:
+    """Return ``model`` with its BatchNorms folded in and the very same head."""
+    decoder = model.decoder
+    return Classifier(folded(model.backbone), Decoder(folded(decoder.stages), decoder.head, decoder.precision))
 
 
 def _declared(model: nn.Module) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from attack_cases import BrokenGradient, Fixed, Votes, linear_case, rate_classifier, target_of
@@ -11,6 +13,7 @@ from resnet_spiking.attacks.gradients.names import make_mode
 from resnet_spiking.attacks.losses import LOSSES
 from resnet_spiking.attacks.target import attackable, make_target
 from resnet_spiking.errors import UserError
+from resnet_spiking.network.classifier import Classifier
 
 
 @pytest.mark.parametrize("mode", ["own", "assg"])
@@ -237,3 +240,39 @@ def test_settings_that_mean_nothing() -> None:
         make_target(Votes([0.5, 0.5]), images, draws=0)
     with pytest.raises(UserError, match="at least one image"):
         make_target(Votes([0.5, 0.5]), images[:0])
+
+
+def test_gradients_are_of_the_model_without_its_norms_and_verdicts_of_the_model_itself() -> None:
+    model = rate_classifier(encoding="direct")
+    norm = nn.BatchNorm2d(4).eval().requires_grad_(False)
+    norm.running_mean, norm.running_var = torch.tensor([0.3, -0.2, 0.1, -0.4]), torch.tensor([0.5, 0.1, 0.3, 0.8])
+    norm.weight.data, norm.bias.data = torch.tensor([1.5, 0.7, 1.2, 0.9]), torch.tensor([-0.3, 0.2, 0.4, -0.1])
+    model.backbone.insert(1, norm)
+    images = (
+        torch.rand(12, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+        ** torch.linspace(0.05, 9, 12)[:, None, None, None]
+    )
+    labels = model(images).argmax(1)
+    target = target_of(model, images)
+    passes = []
+    norm.register_forward_hook(lambda module, inputs, output: passes.append(len(output)))
+    found = target.step(images, labels, LOSSES["ce"])
+    assert not passes
+    pixels = images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(LOSSES["ce"](model(pixels), labels).sum(), pixels)
+    assert gradient.abs().max() > 0
+    torch.testing.assert_close(found.gradient, gradient, rtol=1e-4, atol=1e-5 * float(gradient.abs().max()))
+
+    # Gradients of what sees the neighbour's image: it finds others right, and has no say in the verdict.
+    neighbours = Classifier(nn.Sequential(Rolled(), *model.backbone), model.decoder)
+    mistaken = dataclasses.replace(target, climbed=neighbours)
+    elsewhere = labels.roll(1) != labels
+    assert elsewhere.any()
+    assert torch.equal(mistaken.step(images, labels, LOSSES["ce"]).margin > 0, elsewhere)
+    assert mistaken.correct(images, labels).all()
+    assert (mistaken.margins(images, labels) < 0).all()
+
+
+class Rolled(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.roll(1, 0)

@@ -1,0 +1,42 @@
+"""A network in eval mode without its BatchNorms: they are folded into the convolutions before them."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+_BLOCKS = (BasicBlock, Bottleneck)
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """Return a copy of ``network`` that computes the same, up to rounding, with fewer passes over its feature maps.
+
+    A BatchNorm with its running statistics is ``g (x - m) / s + b`` per channel: for the convolution ``W x`` before it,
+    weights ``(g / s) W`` and a bias ``b - g m / s``. Folded are neighbours in an ``nn.Sequential`` and the pairs in
+    the blocks of torchvision's ResNets; whatever else there is, a BatchNorm in train mode included, is copied as it is.
+    """
+    copied = copy.deepcopy(network)
+    for parent in list(copied.modules()):
+        for first, second in _pairs(parent):
+            convolution, norm = getattr(parent, first), getattr(parent, second)
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and _fixed(convolution, norm):
+                setattr(parent, first, fuse_conv_bn_eval(convolution, norm))
+                setattr(parent, second, nn.Identity())
+    return copied.requires_grad_(False)
+
+
+def _pairs(parent: nn.Module) -> list[tuple[str, str]]:
+    """Return the names of children of which the second gets what the first returns, and nothing else does."""
+    names = [name for name, _ in parent.named_children()]
+    if type(parent).forward is nn.Sequential.forward:
+        return list(itertools.pairwise(names))
+    # Other networks have the same names and another order.
+    return [(f"conv{n}", f"bn{n}") for n in (1, 2, 3) if f"conv{n}" in names] if type(parent) in _BLOCKS else []
+
+
+def _fixed(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
+    return not convolution.training and not norm.training and norm.running_var is not None

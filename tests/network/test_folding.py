@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from resnet_spiking.network.backbone import split_resnet
+from resnet_spiking.network.folding import folded
+
+
+def _lived_in(network: nn.Module) -> nn.Module:
+    """Every BatchNorm with statistics and weights of its own, in eval mode."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            nn.init.normal_(module.running_mean, std=0.2)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.2)
+    return network.double().eval()
+
+
+def _norms(network: nn.Module) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet50-v1", "resnext50_32x4d"])
+def test_a_folded_resnet_is_the_same_function_with_the_same_gradient(name: str) -> None:
+    torch.manual_seed(0)
+    backbone, stages = split_resnet(name, 3, side=32)
+    network = nn.Sequential(_lived_in(backbone), _lived_in(stages)).eval()
+    before = copy.deepcopy(network.state_dict())
+    lean = folded(network)
+    assert _norms(lean) == 0 < _norms(network)
+    assert not any(parameter.requires_grad for parameter in lean.parameters())
+    images = torch.rand(2, 3, 32, 32, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn_like(network(images))
+    outputs = [each(images) for each in (network, lean)]
+    gradients = [torch.autograd.grad((output * weights).sum(), images)[0] for output in outputs]
+    torch.testing.assert_close(*outputs)
+    torch.testing.assert_close(*gradients)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+class PreActivation(nn.Module):
+    """The names of a ResNet's block, the other way round."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 3, 3)
+        self.bn1 = nn.BatchNorm2d(3)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.conv1(self.bn1(maps).relu())
+
+
+def test_what_is_not_known_to_be_a_pair_stays_as_it_is() -> None:
+    torch.manual_seed(0)
+    network = _lived_in(
+        nn.Sequential(OrderedDict(a=PreActivation(), b=nn.BatchNorm2d(3), c=nn.Conv2d(3, 4, 1), d=nn.ReLU()))
+    )
+    lean = folded(network)
+    assert _norms(lean) == 2
+    maps = torch.rand(2, 3, 5, 5, dtype=torch.float64)
+    assert torch.equal(lean(maps), network(maps))
+
+
+def test_a_norm_in_train_mode_stays() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    assert _norms(folded(network)) == 1
+    assert _norms(folded(network.eval())) == 0
