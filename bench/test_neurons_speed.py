@@ -6,12 +6,14 @@ pytest bench/test_neurons_speed.py             # all; -k T20 for one length, -k 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
+from torch.profiler import ProfilerActivity, profile
 
 sys.path.insert(0, str(Path(__file__).parent))
 from neurons_contenders import FIRES_LIKE, contenders, five_copies, settle_allocator
@@ -34,6 +36,17 @@ def _two_threads() -> Iterator[None]:
 def _finish(device: str) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
+
+
+def _kernel_time(once: Callable[[], object], calls: int = 10) -> float:
+    """Microseconds a call that the GPU works, without those in which it waits for Python."""
+    for _ in range(3):
+        once()
+    with warnings.catch_warnings(), profile(activities=[ProfilerActivity.CUDA]) as found:
+        warnings.simplefilter("ignore")
+        for _ in range(calls):
+            once()
+    return sum(event.self_device_time_total for event in found.key_averages()) / calls
 
 
 @pytest.mark.parametrize("phase", ["forward", "forward+backward"])
@@ -59,6 +72,8 @@ def test_neurons(benchmark: BenchmarkFixture, name: str, shape: tuple[int, ...],
         _finish(device)
         return spikes.detach()
 
+    if device == "cuda":
+        benchmark.extra_info["on the GPU [us]"] = round(_kernel_time(once), 1)
     slow = name not in ("five copies", "lif", "lif, synapse", "paralif-t", "paralif-t, synapse")
     rounds = (10 if slow else 100) if shape[0] <= 100 else (3 if slow else 20)
     spikes = benchmark.pedantic(once, rounds=rounds, warmup_rounds=3)
