@@ -1,33 +1,67 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
-from resnet_spiking.network.arithmetic import plain_arithmetic
+import resnet_spiking
+from resnet_spiking.network.arithmetic import plain_arithmetic, rounds_to_tf32
 
-
-def _flags() -> tuple[bool, bool, bool]:
-    cudnn = torch.backends.cudnn
-    return torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic
+NAMED = hasattr(torch.backends.cudnn, "conv")
 
 
 def test_tf32_and_unordered_sums_are_off_inside_and_as_before_after_an_exception() -> None:
-    before = _flags()
-    assert before[1], "torch's default has changed"
+    assert rounds_to_tf32(), "torch's default has changed"
+    assert not torch.backends.cudnn.deterministic
     seen = []
 
     @plain_arithmetic()
     def fail() -> None:
-        seen.append(_flags())
+        seen.append((rounds_to_tf32(), torch.backends.cudnn.deterministic))
         raise RuntimeError
 
-    with pytest.raises(RuntimeError):
-        fail()
-    assert seen == [(False, False, True)]
-    assert _flags() == before
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            fail()
+    assert seen == [(False, True)] * 2
+    assert rounds_to_tf32()
+    assert not torch.backends.cudnn.deterministic
 
 
-def test_a_decorated_function_computes_so_every_time() -> None:
-    decorated = plain_arithmetic()(_flags)
-    assert decorated() == decorated() == (False, False, True)
-    assert _flags()[1]
+SETTINGS = {
+    "the defaults": "pass",
+    "flags": "torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False",
+    "other flags": "torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True",
+    "one word": "torch.set_float32_matmul_precision('high')",
+    "a name for convolutions": "torch.backends.cudnn.conv.fp32_precision = 'ieee'",
+    "a name for products": "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
+    "a name for all": "torch.backends.fp32_precision = 'tf32'",
+}
+PROGRAM = """
+import torch
+{setting}
+from resnet_spiking.network.arithmetic import _precision, plain_arithmetic, rounds_to_tf32
+before = _precision(), rounds_to_tf32()
+with plain_arithmetic():
+    assert not rounds_to_tf32()
+assert (_precision(), rounds_to_tf32()) == before
+print("restored", before[1])
+"""
+
+
+@pytest.mark.parametrize(
+    "setting", [name for name in SETTINGS if NAMED or "name" not in name], ids=lambda name: name.replace(" ", "-")
+)
+def test_whatever_a_user_has_set_is_put_aside_and_restored(setting: str) -> None:
+    """In processes of their own: torch remembers which of its two ways to say it was used."""
+    root = str(Path(resnet_spiking.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(setting=SETTINGS[setting])],
+        capture_output=True, text=True, check=False, cwd=root,
+    )  # fmt: skip
+    assert done.stdout.split()[:1] == ["restored"], done.stderr
+    if setting in ("flags", "other flags"):
+        assert done.stdout.split()[1] == str(setting == "other flags")

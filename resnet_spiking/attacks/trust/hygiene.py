@@ -14,6 +14,7 @@ from resnet_spiking.attacks.names import find_attack
 from resnet_spiking.attacks.threat import Threat
 from resnet_spiking.attacks.trust.check import Check
 from resnet_spiking.attacks.trust.probe import Probe
+from resnet_spiking.network.arithmetic import rounds_to_tf32
 from resnet_spiking.network.build import state_sha256
 from resnet_spiking.network.classifier import Decoder
 
@@ -74,7 +75,7 @@ def precision(probe: Probe) -> Check:
         logits = probe.target.logits(images, probe.generator("T23"))
     floating = {value.dtype for value in probe.subject.model.state_dict().values() if value.is_floating_point()}
     lossy = {
-        "TF32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
+        "TF32": rounds_to_tf32(),
         "autocast": torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"),
         "bf16 stages": any(isinstance(m, Decoder) and m.precision != "fp32" for m in probe.subject.model.modules()),
     }

@@ -272,11 +272,11 @@ def test_hygiene_notices_lost_successes_and_low_precision(sound: Probe, monkeypa
     monkeypatch.setattr(sound.sweep.spent[0, 0], "silent", 1)
     assert hygiene.silent_success(sound).passed is False
     assert hygiene.precision(sound).passed is True
-    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.set_float32_matmul_precision("high")
     try:
         assert hygiene.precision(sound).passed is False
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")
 
 
 def test_a_model_that_remembers_is_noticed(sound: Probe) -> None:
