@@ -31,14 +31,12 @@ def test_tf32_and_unordered_sums_are_off_inside_and_as_before_after_an_exception
     assert not torch.backends.cudnn.deterministic
 
 
+# What a user has said, and whether anything is rounded then.
 SETTINGS = {
-    "the defaults": "pass",
-    "flags": "torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False",
-    "other flags": "torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True",
-    "one word": "torch.set_float32_matmul_precision('high')",
-    "a name for convolutions": "torch.backends.cudnn.conv.fp32_precision = 'ieee'",
-    "a name for products": "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
-    "a name for all": "torch.backends.fp32_precision = 'tf32'",
+    "flags": ("torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False", False),
+    "one-word": ("torch.set_float32_matmul_precision('high')", True),
+    "name-for-convolutions": ("torch.backends.cudnn.conv.fp32_precision = 'ieee'", False),
+    "name-for-all": ("torch.backends.fp32_precision = 'tf32'", True),
 }
 PROGRAM = """
 import torch
@@ -52,16 +50,12 @@ print("restored", before[1])
 """
 
 
-@pytest.mark.parametrize(
-    "setting", [name for name in SETTINGS if NAMED or "name" not in name], ids=lambda name: name.replace(" ", "-")
-)
+@pytest.mark.parametrize("setting", [name for name in SETTINGS if NAMED or "name" not in name])
 def test_whatever_a_user_has_set_is_put_aside_and_restored(setting: str) -> None:
     """In processes of their own: torch remembers which of its two ways to say it was used."""
+    said, rounded = SETTINGS[setting]
     root = str(Path(resnet_spiking.__file__).parents[1])
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(setting=SETTINGS[setting])],
-        capture_output=True, text=True, check=False, cwd=root,
-    )  # fmt: skip
-    assert done.stdout.split()[:1] == ["restored"], done.stderr
-    if setting in ("flags", "other flags"):
-        assert done.stdout.split()[1] == str(setting == "other flags")
+        [sys.executable, "-c", PROGRAM.format(setting=said)], capture_output=True, text=True, check=False, cwd=root
+    )
+    assert done.stdout.split() == ["restored", str(rounded)], done.stderr
