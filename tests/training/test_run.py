@@ -71,7 +71,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(tmp_path: Path, shapes: Da
 
 
 def test_bf16_training_is_deterministic_and_learns(tmp_path: Path, shapes: Dataset) -> None:
-    config = replace(CONFIG, precision="bf16", default_epochs=6)
+    config = replace(CONFIG, precision="bf16", default_epochs=4, spiking_epochs=1)
     first, second = (train_run(config, tmp_path / name / "run", data=shapes) for name in "ab")
     assert figures(first) == figures(second)
     assert first["default"]["accuracy"] > 0.6
