@@ -94,7 +94,7 @@ class Target:
         Without a generator a stochastic model draws from torch's global one.
         """
         count = (draws or self.draws) if self.stochastic else 1
-        features = self._features(images)
+        features = self._features(self.model, images)
         return torch.cat([self._drawn(features, size, generator) for size in self._groups(count, len(images))])
 
     def differentiable_logits(
@@ -106,7 +106,7 @@ class Target:
         """
         count = (draws or self.draws) if self.stochastic else 1
         with torch.enable_grad(), self.mode.applied(self.model):
-            features = self._features(images)
+            features = self._features(self.model, images)
             groups = self._groups(count, len(images), one_by_one=self.mode.per_image)
             return torch.cat([self._drawn(features, size, generator) for size in groups])
 
@@ -154,12 +154,12 @@ class Target:
         logits = self.logits(images, generator)
         return logits.isfinite().all(-1).all(0) & images.isfinite().flatten(1).all(1)
 
-    def _features(self, images: Tensor, of: nn.Module | None = None) -> Tensor:
-        """Run the deterministic part: up to the head of a divided ``Classifier``, nothing of another module."""
+    def _features(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Run the deterministic part of ``model``: up to the head of a divided ``Classifier``, else nothing."""
         if not self.divided:
             return images
         self.meter.forwards += len(images)
-        network = cast(Classifier, of or self.model)
+        network = cast(Classifier, model)
         return network.decoder.pool(network.backbone(images))
 
     def _groups(self, count: int, images: int, *, one_by_one: bool = False) -> list[int]:
@@ -189,7 +189,7 @@ class Target:
         """
         pixels = images.detach().requires_grad_()
         with torch.enable_grad(), self.mode.applied(self.model):
-            features = self._features(pixels, self.climbed)
+            features = self._features(self.climbed, pixels)
             leaf = pixels if features is pixels else features.detach().requires_grad_()
             values, pulled, drawn = [], [], []
             for size in self._groups(self.draws, len(images), one_by_one=self.mode.per_image):
