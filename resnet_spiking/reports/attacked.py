@@ -69,13 +69,12 @@ def attacked(digest: Digest, results: tuple[str, ...] = (), datasets: tuple[str,
         results: patterns of labels to take; all if empty.
         datasets: names of datasets to take; all if empty.
     """
-    by_run = {row["run"]: group for group in digest.groups for row in group.rows}
     found: dict[tuple[object, ...], Attacked] = {}
     members: dict[tuple[object, ...], dict[str, tuple[Group | None, list[Model]]]] = {}
     for label, result in digest.results.attacks.items():
-        groups = [by_run.get(Path(model.get("run") or "").name) for model in result["models"]]
+        groups = _groups(digest, result)
         known = next((group for group in groups if group is not None), None)
-        dataset = str(known["dataset"]) if known else result["dataset"]
+        dataset = dataset_of(digest, result)
         if (results and not any(fnmatchcase(label, pattern) for pattern in results)) or (
             datasets and not any(fnmatchcase(dataset, pattern) for pattern in datasets)
         ):
@@ -98,6 +97,17 @@ def attacked(digest: Digest, results: tuple[str, ...] = (), datasets: tuple[str,
             name = name_of(variant if variants.count(variant) == 1 else models[0]["name"])
             entry.series.append(Series(name, variant, models))
     return list(found.values())
+
+
+def dataset_of(digest: Digest, result: dict[str, Any]) -> str:
+    """Return what the rows of the attacked models call their data; the kind of dataset where there are none."""
+    return next((str(group["dataset"]) for group in _groups(digest, result) if group is not None), result["dataset"])
+
+
+def _groups(digest: Digest, result: dict[str, Any]) -> list[Group | None]:
+    """Return for each attacked model the group that its row is in."""
+    by_run = {row["run"]: group for group in digest.groups for row in group.rows}
+    return [by_run.get(Path(model.get("run") or "").name) for model in result["models"]]
 
 
 def _point(model: Model, eps: float) -> Model | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from importlib import resources
 
-from resnet_spiking.reports.attacked import attacked
+from resnet_spiking.reports.attacked import attacked, dataset_of
 from resnet_spiking.reports.digest import Digest
 from resnet_spiking.reports.drawing.chart import CHART_CSS
 from resnet_spiking.reports.drawing.markup import Markup, element, join
@@ -177,7 +177,7 @@ def _trust(digest: Digest) -> Markup:
                                     "`python -m resnet_spiking.attack RUN`."), class_="absent")  # fmt: skip
     parts = []
     for label, result in digest.results.attacks.items():
-        table = trust_table(label, result)
+        table = trust_table(label, result, dataset_of(digest, result))
         parts.append(_titled(table, [result["command"]]))
         failed = [r for r in table.records if r["state"] == "failed"]
         if failed:

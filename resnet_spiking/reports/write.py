@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from resnet_spiking.errors import UserError
-from resnet_spiking.reports.attacked import attacked
+from resnet_spiking.reports.attacked import attacked, dataset_of
 from resnet_spiking.reports.digest import Digest
 from resnet_spiking.reports.drawing.chart import standalone
 from resnet_spiking.reports.page import draw_all, make_page
@@ -62,7 +62,7 @@ def people_tables(digest: Digest) -> list[Table]:
     return [
         *([accuracy_table(digest.groups)] if digest.groups else []),
         *(robustness_table(entry) for entry in attacked(digest)),
-        *(trust_table(label, result) for label, result in attacks.items()),
+        *(trust_table(label, result, dataset_of(digest, result)) for label, result in attacks.items()),
         *(scaling_table(scaling, axis) for axis in dict.fromkeys(row["axis"] for row in scaling)),
     ]
 

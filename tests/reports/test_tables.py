@@ -232,6 +232,16 @@ def test_trust_has_symbol_word_and_state(whole: Any, tmp_path: Path) -> None:
     assert [row[2].text for row in table.rows[:3]] == ["✓ reliable", "✓ passed: 0.1", "✓ passed: 0.1"]
 
 
+def test_attacked_data_have_the_name_that_rows_give_them(whole: Any, tmp_path: Path) -> None:
+    attacked = whole.attacks["linf"]
+    attacked["dataset"] = "folder"
+    attacked["models"][0]["run"] = f"somewhere/{whole.rows[0]['run']}"
+    digest = digest_of(whole, tmp_path / "results")
+    for kind in ("trust", "trap"):
+        (table,) = tables(digest, f"{kind} result=linf")
+        assert table.common == "cifar10, 200 test images, linf, bundle standard."
+
+
 def test_weak_attacks_beside_the_bundle(whole: Any, tmp_path: Path) -> None:
     for model, gap in zip(whole.attacks["linf"]["models"], (0.1, 0.2, 0.3), strict=True):
         model["trap"] = [

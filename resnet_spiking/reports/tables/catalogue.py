@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from resnet_spiking.errors import UserError, nearest
-from resnet_spiking.reports.attacked import attacked
+from resnet_spiking.reports.attacked import attacked, dataset_of
 from resnet_spiking.reports.digest import Digest
 from resnet_spiking.reports.groups import Group, differing, plain, varying
 from resnet_spiking.reports.request import Request, choose
@@ -52,16 +52,15 @@ def make_tables(digest: Digest, request: Request) -> list[Table]:
                 )
         fill = "".join(request.option("fill"))
         return [matrix_table(groups, across, request.values, fill)]
-    if request.kind in ("robustness", "trust", "trap"):
-        labels = _labels(digest, request)
-        if request.kind == "trap":
-            return [trap_table(label, digest.results.attacks[label]) for label in labels]
-        if request.kind == "trust":
-            return [trust_table(label, digest.results.attacks[label]) for label in labels]
-        found = attacked(digest, tuple(labels), request.option("dataset"))
+    if request.kind == "robustness":
+        found = attacked(digest, tuple(_labels(digest, request)), request.option("dataset"))
         if not found:
             raise UserError(f"the request {request.text!r} matches no attack result")
         return [robustness_table(entry) for entry in found]
+    if request.kind in ("trust", "trap"):
+        make = trust_table if request.kind == "trust" else trap_table
+        results = {label: digest.results.attacks[label] for label in _labels(digest, request)}
+        return [make(label, result, dataset_of(digest, result)) for label, result in results.items()]
     if request.kind == "scaling":
         _only_options(request)
         (axis,) = request.option("axis", ("T",))

@@ -14,7 +14,7 @@ NOTE = (
 )
 
 
-def trap_table(label: str, result: dict[str, Any]) -> Table:
+def trap_table(label: str, result: dict[str, Any], dataset: str) -> Table:
     """Return a row for each attacked model, and at each eps what each weak attack, and the bundle, leave."""
     labels = dict(zip(result["eps"], result["eps_labels"], strict=True))
     weak = list(
@@ -37,7 +37,8 @@ def trap_table(label: str, result: dict[str, Any]) -> Table:
         Column(f"{attack} {eps}", f"{_written(attack)} at {labels[eps]}", True) for eps in labels for attack in names
     ]
     title = f"Weak attacks beside the bundle: {label}"
-    return Table("trap", title, [Column("model", "model"), *heads], rows, records, common=setup(result), notes=[NOTE])
+    columns = [Column("model", "model"), *heads]
+    return Table("trap", title, columns, rows, records, common=setup(result, dataset), notes=[NOTE])
 
 
 def _attacks(row: dict[str, float]) -> list[str]:

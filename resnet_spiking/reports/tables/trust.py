@@ -9,7 +9,7 @@ from resnet_spiking.reports.table import Cell, Column, Record, Table
 STATES = {True: ("✓", "passed", "good"), False: ("✗", "failed", "bad"), None: ("○", "not applicable", "none")}
 
 
-def trust_table(label: str, result: dict[str, Any]) -> Table:
+def trust_table(label: str, result: dict[str, Any], dataset: str) -> Table:
     """Return which trust checks each model of an attack result passed, and above them the verdict on the model."""
     models = result["models"]
     by_name = [{check["name"]: check for check in model["checks"]} for model in models]
@@ -38,12 +38,12 @@ def trust_table(label: str, result: dict[str, Any]) -> Table:
         rows.append(row)
     heads = [Column(model["name"], "Default" if model["name"] == "default" else model["name"]) for model in models]
     columns = [Column("check", "check"), Column("threshold", "passes at"), *heads]
-    return Table("trust", f"Trust checks: {label}", columns, rows, records, common=setup(result))
+    return Table("trust", f"Trust checks: {label}", columns, rows, records, common=setup(result, dataset))
 
 
-def setup(result: dict[str, Any]) -> str:
-    """Say on what, how many images, and by what the models of an attack result were attacked."""
-    return f"{result['dataset']}, {result['samples']:,} test images, {result['norm']}, bundle {result['bundle']}."
+def setup(result: dict[str, Any], dataset: str) -> str:
+    """Say on what data, how many images, and by what the models of an attack result were attacked."""
+    return f"{dataset}, {result['samples']:,} test images, {result['norm']}, bundle {result['bundle']}."
 
 
 def _verdict(unreliable: list[str]) -> Cell:
