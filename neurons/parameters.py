@@ -90,7 +90,8 @@ class NeuronParameters:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain values, ready for JSON."""
-        return dataclasses.asdict(self)
+        # Not dataclasses.asdict: its deepcopy is what torch.compile of torch 2.6 cannot follow, and no value is nested.
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NeuronParameters:

@@ -107,7 +107,7 @@ def paralif(
         elif mode in ("td", "tt"):
             n, level = torch.tanh(V), torch.tanh(height)
         elif mode in ("trb", "trd", "trt"):
-            n, level = torch.tanh(V).clamp(min=0), torch.tanh(height).clamp(min=0)
+            n, level = torch.relu(torch.tanh(V)), torch.relu(torch.tanh(height))
         else:
             n, level = V, height
         if mode in ("t", "st", "tt", "trt"):

@@ -182,7 +182,7 @@ def _backward(
             gi += gu
             tl.store(grad_x + at, gi, inside)
             if LEARN_ALPHA:
-                held = tl.load(currents + at - columns, inside & (not first), other=0.0)
+                held = tl.load(currents + at - columns, inside & (back < steps - 1), other=0.0)
                 to_alpha += gi * tl.where(first, tl.load(i0 + m * i0_step, inside), held)
             gi = a * gi
         else:
