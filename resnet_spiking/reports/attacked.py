@@ -74,7 +74,7 @@ def attacked(digest: Digest, results: tuple[str, ...] = (), datasets: tuple[str,
     for label, result in digest.results.attacks.items():
         groups = _groups(digest, result)
         known = next((group for group in groups if group is not None), None)
-        dataset = dataset_of(digest, result)
+        dataset = _dataset(groups, result)
         if (results and not any(fnmatchcase(label, pattern) for pattern in results)) or (
             datasets and not any(fnmatchcase(dataset, pattern) for pattern in datasets)
         ):
@@ -101,7 +101,11 @@ def attacked(digest: Digest, results: tuple[str, ...] = (), datasets: tuple[str,
 
 def dataset_of(digest: Digest, result: dict[str, Any]) -> str:
     """Return what the rows of the attacked models call their data; the kind of dataset where there are none."""
-    return next((str(group["dataset"]) for group in _groups(digest, result) if group is not None), result["dataset"])
+    return _dataset(_groups(digest, result), result)
+
+
+def _dataset(groups: list[Group | None], result: dict[str, Any]) -> str:
+    return next((str(group["dataset"]) for group in groups if group is not None), result["dataset"])
 
 
 def _groups(digest: Digest, result: dict[str, Any]) -> list[Group | None]:
