@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from resnet_spiking.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+    from rich.console import Console
 
 
 class OneLineCommand(click.Command):
@@ -81,18 +82,26 @@ def stop_signal() -> Iterator[Callable[[], bool]]:
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     """Yield ``progress(label, done, total)``: a live bar per label on a terminal, else a line at each tenth."""
     from rich.console import Console
+
+    console = Console(stderr=True)
+    # Before version 15 rich ends even a disabled bar with an empty line.
+    with _live_bars(console) if console.is_terminal else nullcontext(_line_at_each_tenth()) as progress:
+        yield progress
+
+
+@contextmanager
+def _live_bars(console: Console) -> Iterator[Callable[[str, int, int], None]]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        TaskID,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
-    tasks: dict[str, int] = {}
-    shown: dict[str, int] = {}
+    tasks: dict[str, TaskID] = {}
     columns = (
         TextColumn("{task.description:>22}"),
         BarColumn(),
@@ -100,15 +109,22 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+    with Progress(*columns, console=console) as bars:
 
         def progress(label: str, done: int, total: int) -> None:
-            if console.is_terminal:
-                if label not in tasks:
-                    tasks[label] = bars.add_task(label, total=total)
-                bars.update(tasks[label], completed=done)  # type: ignore[arg-type]
-            elif done * 10 // total > shown.get(label, 0):
-                shown[label] = done * 10 // total
-                click.echo(f"{label}: {done}/{total}", err=True)
+            if label not in tasks:
+                tasks[label] = bars.add_task(label, total=total)
+            bars.update(tasks[label], completed=done)
 
         yield progress
+
+
+def _line_at_each_tenth() -> Callable[[str, int, int], None]:
+    shown: dict[str, int] = {}
+
+    def progress(label: str, done: int, total: int) -> None:
+        if done * 10 // total > shown.get(label, 0):
+            shown[label] = done * 10 // total
+            click.echo(f"{label}: {done}/{total}", err=True)
+
+    return progress
