@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.reports.drawing.palette import INK, Style, style
 from resnet_spiking.reports.groups import DEFAULT, Group, group_rows, plain, varying
-from resnet_spiking.reports.request import Request, choose
+from resnet_spiking.reports.request import Request, choose, choose_labels
 from resnet_spiking.reports.results import Results, Row
 
 
@@ -26,8 +26,11 @@ class Digest:
         return cls(results, group_rows(results), f"python -m resnet_spiking.report {shown_as}")
 
     def only(self, request: Request, options: frozenset[str] = frozenset()) -> Digest:
-        """Return the part whose groups have the settings that ``request`` names."""
-        return Digest(self.results, choose(self.groups, request, options), self.command)
+        """Return the part whose groups have the settings, and whose attack results the labels, ``request`` names."""
+        attacks = self.results.attacks
+        if "result" in options:
+            attacks = {label: attacks[label] for label in choose_labels(list(attacks), request)}
+        return Digest(replace(self.results, attacks=attacks), choose(self.groups, request, options), self.command)
 
     @cached_property
     def principal(self) -> list[Group]:

@@ -27,7 +27,7 @@ from resnet_spiking.reports.request import Request, parse_request
 from resnet_spiking.reports.tables.catalogue import OPTIONS, make_tables, make_value
 from resnet_spiking.training.files import write_atomically
 
-KINDS = {**OPTIONS, "figure": frozenset({"name", "file", "panel"})}
+KINDS = {**OPTIONS, "figure": frozenset({"name", "file", "panel", "result"})}
 
 _START = re.compile(r"<!-- report: (?P<request>.*?) -->")
 _END = "<!-- /report -->"

@@ -70,6 +70,22 @@ def choose(groups: Sequence[Group], request: Request, options: frozenset[str]) -
     return [group for group in groups if all(_has(group, name, values) for name, values in wanted.items())]
 
 
+def choose_labels(labels: Sequence[str], request: Request) -> list[str]:
+    """Return the labels of attack results that ``result=…`` names, all without it; ``*`` and ``?`` as in ``choose``.
+
+    Raises:
+        UserError: a pattern that no label fits.
+    """
+    patterns = request.option("result", ("*",))
+    for pattern in patterns:
+        if labels and not any(fnmatchcase(label, pattern) for label in labels):
+            raise UserError(
+                f"the request {request.text!r}: no attack result {pattern!r}{nearest(pattern, list(labels))}; "
+                f"there is {', '.join(labels)}"
+            )
+    return [label for label in labels if any(fnmatchcase(label, pattern) for pattern in patterns)]
+
+
 def _has(group: Group, name: str, values: tuple[str, ...]) -> bool:
     value = group[name]
     if group.is_default and (value is None or name == "epochs"):

@@ -130,6 +130,17 @@ def test_a_changed_or_missing_drawing_is_found(readme: Path, digest: Digest) -> 
     assert [d.what for d in check_readme(readme, digest).differences] == ["docs/robustness.svg is missing"]
 
 
+def test_a_drawing_of_one_of_several_attack_results(whole: Any, tmp_path: Path) -> None:
+    whole.attack("other", ("default", "relu"))
+    digest = Digest.of(load_results(whole.write(tmp_path / "results")), Path("results"))
+    path = tmp_path / "README.md"
+    path.write_text("<!-- report: figure name=robustness file=one.svg result=oth* -->\n<!-- /report -->\n")
+    update_readme(path, digest)
+    drawing = (tmp_path / "one.svg").read_text()
+    assert "relu" in drawing
+    assert "snntorch-lif" not in drawing
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -143,6 +154,7 @@ def test_a_changed_or_missing_drawing_is_found(readme: Path, digest: Digest) -> 
         ("<!-- report: accuracy dataset=mnist --><!-- /report -->", "matches no row"),
         ("<!-- report: figure name=accuracy --><!-- /report -->", "file=PATH.svg"),
         ("<!-- report: figure name=acuracy file=a.svg --><!-- /report -->", "names: accuracy"),
+        ("<!-- report: figure name=robustness file=a.svg result=linff --><!-- /report -->", "did you mean 'linf'"),
     ],
 )
 def test_bad_marks_are_refused_and_nothing_is_written(tmp_path: Path, digest: Digest, text: str, expected: str) -> None:

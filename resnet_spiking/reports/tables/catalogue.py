@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
-
 from resnet_spiking.errors import UserError, nearest
 from resnet_spiking.reports.attacked import attacked, dataset_of
 from resnet_spiking.reports.digest import Digest
 from resnet_spiking.reports.groups import Group, differing, plain, varying
-from resnet_spiking.reports.request import Request, choose
+from resnet_spiking.reports.request import Request, choose, choose_labels
 from resnet_spiking.reports.table import Table
 from resnet_spiking.reports.tables.accuracy import FIGURES, HEADINGS, accuracy_table
 from resnet_spiking.reports.tables.attacks import robustness_table
@@ -99,17 +97,9 @@ def _some(digest: Digest, request: Request) -> list[Group]:
 
 def _labels(digest: Digest, request: Request) -> list[str]:
     _only_options(request)
-    labels = list(digest.results.attacks)
-    patterns = request.option("result", ("*",))
-    for label in patterns:
-        if labels and not any(fnmatchcase(name, label) for name in labels):
-            raise UserError(
-                f"the request {request.text!r}: no attack result {label!r}{nearest(label, labels)}; "
-                f"there is {', '.join(labels) or 'none'}"
-            )
-    if not labels:
+    if not digest.results.attacks:
         raise UserError(f"the request {request.text!r}: {digest.results.folder} has no attack results")
-    return [name for name in labels if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    return choose_labels(list(digest.results.attacks), request)
 
 
 def _only_options(request: Request) -> None:
