@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resnet_spiking.errors import UserError
+from resnet_spiking.thread_wait import yield_busy_cores
 
 if TYPE_CHECKING:
     import torch
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 
 
 class OneLineCommand(click.Command):
-    """Bad input ends in one line on stderr and exit code 2."""
+    """Bad input ends in one line on stderr and exit code 2; waiting threads leave their cores to others."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        yield_busy_cores()
         try:
             # Outside standalone mode click returns the code of an Exit.
             sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
