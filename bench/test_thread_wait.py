@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from resnet_spiking.thread_wait import SETTINGS
+
 WAITS = {"commands": {}, "libgomp": {"GOMP_SPINCOUNT": "300000"}}
 """300,000 is what ``OMP_DISPLAY_ENV=verbose`` shows where nothing is set."""
 
@@ -35,9 +37,7 @@ def busy_core() -> Iterator[None]:
 @pytest.mark.parametrize("beside", ["nothing", "a busy core"])
 def test_training(benchmark: BenchmarkFixture, tmp_path: Path, beside: str, wait: str) -> None:
     benchmark.group = f"training <5,5> beside {beside}"
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
-    }
+    environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     environment |= {**WAITS[wait], "XDG_CACHE_HOME": str(tmp_path / "cache")}
     command = [sys.executable, "-m", "resnet_spiking.train", "--epochs", "5,5", "--output-dir", tmp_path / "run"]
     with busy_core() if beside != "nothing" else nullcontext():

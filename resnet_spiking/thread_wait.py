@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+SETTINGS = frozenset({"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"})
+"""Environment variables by which a user says it."""
 ROUNDS = "1000"
 """What libgomp itself takes where it knows of more threads than cores, some microseconds."""
 
@@ -20,5 +22,5 @@ def yield_busy_cores() -> None:
 
     Source: libgomp's manual, GOMP_SPINCOUNT (GCC 15).
     """
-    if "torch" not in sys.modules and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+    if "torch" not in sys.modules and not SETTINGS & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = ROUNDS

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-OURS = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
+from resnet_spiking.thread_wait import SETTINGS
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="torch brings GNU's libgomp on Linux alone")
@@ -20,7 +20,7 @@ OURS = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
 def test_waiting_threads_soon_sleep_unless_the_user_wants_otherwise(
     tmp_path: Path, given: dict[str, str], expected: str
 ) -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in OURS} | given
+    environment = {name: value for name, value in os.environ.items() if name not in SETTINGS} | given
     command = [sys.executable, "-m", "resnet_spiking.train", "--device", "cuda:99"]  # torch is needed to refuse it
     done = subprocess.run(
         command, cwd=tmp_path, env=environment | {"OMP_DISPLAY_ENV": "verbose"}, capture_output=True, text=True

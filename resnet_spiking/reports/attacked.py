@@ -110,8 +110,7 @@ def _dataset(groups: list[Group | None], result: dict[str, Any]) -> str:
 
 def _groups(digest: Digest, result: dict[str, Any]) -> list[Group | None]:
     """Return for each attacked model the group that its row is in."""
-    by_run = {row["run"]: group for group in digest.groups for row in group.rows}
-    return [by_run.get(Path(model.get("run") or "").name) for model in result["models"]]
+    return [digest.by_run.get(Path(model.get("run") or "").name) for model in result["models"]]
 
 
 def _point(model: Model, eps: float) -> Model | None:

@@ -33,6 +33,11 @@ class Digest:
         return Digest(replace(self.results, attacks=attacks), choose(self.groups, request, options), self.command)
 
     @cached_property
+    def by_run(self) -> dict[str, Group]:
+        """Name of a run's folder → the group that its row is in."""
+        return {row["run"]: group for group in self.groups for row in group.rows}
+
+    @cached_property
     def principal(self) -> list[Group]:
         """One group for each variant and way of training: the one with most seeds, else nearest to the defaults.
 
