@@ -68,12 +68,17 @@ EPS = "0.25/255,0.5/255,1/255,2/255,4/255,8/255"
     metavar="RESULT",
     help="Take over models that this evaluation finished on the same terms; give it again for another.",
 )
+@click.option(
+    "--only",
+    metavar="NAME[,NAME…]",
+    help="Attack these alone: default, or a run's neuron; the other runs are what transfers come from.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the evaluation in --output-dir.")
 def main(
     runs: tuple[Path, ...], verify: Path | None, bundle: str | None, attack: str | None, gradient: str | None,
     norm: str, eps: str, samples: int, order: str, rule: str | None, draws: int, votes: int, data_dir: Path | None,
     weights: str | None, batch_size: int, seed: int, device: str, output_dir: Path | None, resume: bool,
-    reuse: tuple[Path, ...], overwrite: bool,
+    reuse: tuple[Path, ...], only: str | None, overwrite: bool,
 ) -> None:  # fmt: skip
     from resnet_spiking.errors import UserError
 
@@ -118,7 +123,15 @@ def main(
         attacker = Attacker(where, lambda line: click.echo(line, err=True), progress, should_stop)
         try:
             result = evaluate(
-                subjects, sample, settings, output, attacker, resume=resume, overwrite=overwrite, reuse=reuse
+                subjects,
+                sample,
+                settings,
+                output,
+                attacker,
+                resume=resume,
+                overwrite=overwrite,
+                reuse=reuse,
+                only=only.split(",") if only is not None else None,
             )
         except Interrupted:
             result = None

@@ -128,6 +128,7 @@ BAD = {
     "verify and run": (["runs/lif", "--verify", "a"], "no runs"),
     "resume nothing": (["runs/lif", "--resume", "--output-dir", "absent"], "no evaluation to resume"),
     "output": (["runs/lif", "--output-dir", "/proc/forbidden/a"], "cannot write"),
+    "only": (["runs/lif", "--only", "lift"], "no model is called lift; there is default, lif"),
 }
 
 

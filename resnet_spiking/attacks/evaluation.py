@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -53,6 +53,7 @@ def evaluate(
     resume: bool = False,
     overwrite: bool = False,
     reuse: Sequence[Path] = (),
+    only: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """Attack every subject on the same images and return what ``output/result.json`` then holds.
 
@@ -60,6 +61,8 @@ def evaluate(
     result: ``adversarial-<name>.npz`` (see ``Examples``), ``table.csv``, ``curves.png``, ``panel.png``, and until it is
     finished ``state/``, from which ``resume`` continues to the same bits. ``resume`` with further subjects adds
     them: what ``output``, or a folder of ``reuse``, has finished on the same terms is taken over, not attacked again.
+    With ``only``, the subjects of these names alone are attacked, and stand in the result; the others are what
+    transfers come from. So several processes can share the models, and ``reuse`` puts their results together.
 
     Raises ``UserError`` for anything the user can put right, before any attack where that is possible;
     ``Interrupted`` when asked to stop, with everything that is finished kept.
@@ -72,7 +75,8 @@ def evaluate(
                 f"{folder} holds no finished evaluation to take models from; name a folder with result.json"
             )
     identity = _identity(subjects, sample, settings)
-    finished = _finished(output, identity, resume=resume, overwrite=overwrite)
+    attacked = _attacked(subjects, only)
+    finished = _finished(output, identity, [subject.name for subject in attacked], resume=resume, overwrite=overwrite)
     if finished is not None:
         return finished
     began = time.perf_counter()
@@ -83,7 +87,7 @@ def evaluate(
         earlier = finished_models([*([output] if resume else []), *reuse], identity, subjects, plans)
         journal = _claim(output, identity, overwrite=overwrite)
         swept: dict[str, Sweep] = {}
-        for subject in subjects:
+        for subject in attacked:
             if subject.name in earlier:
                 to.report(f"{subject.name}: finished before, not attacked again")
                 swept[subject.name] = Sweep(earlier[subject.name].examples)
@@ -98,13 +102,13 @@ def evaluate(
                 watch=Watch(to.report, _labelled(to, subject.name), to.should_stop),
             )
         entries = []
-        pairs = {subject.name: (subject, swept[subject.name]) for subject in subjects}
-        for subject in subjects:
+        pairs = {subject.name: (subject, swept[subject.name]) for subject in attacked}
+        for subject in attacked:
             probe = Probe(subject, targets[subject.name], sample, settings, swept[subject.name], journal, pairs)
             done = earlier.get(subject.name)
             entry = dict(done.entry) if done else _entry(subject, targets[subject.name], swept, before, settings)
             entry.pop("mcnemar", None)
-            entry |= _beside(subject, swept)
+            entry |= _beside(subject, targets, swept)
             entry["checks"] = run_checks(
                 probe,
                 before,
@@ -129,6 +133,16 @@ def _check_subjects(subjects: Sequence[Subject]) -> None:
         raise UserError("two models have the same name; give each its own")
 
 
+def _attacked(subjects: Sequence[Subject], only: Collection[str] | None) -> list[Subject]:
+    names = [subject.name for subject in subjects]
+    if unknown := [name for name in only or () if name not in names]:
+        raise UserError(f"no model is called {', '.join(unknown)}; there is {', '.join(names)}")
+    found = [subject for subject in subjects if only is None or subject.name in only]
+    if not found:
+        raise UserError(f"no model is to be attacked; name at least one of {', '.join(names)}")
+    return found
+
+
 def _identity(subjects: Sequence[Subject], sample: Sample, settings: Settings) -> dict[str, Any]:
     """Return what a resumed evaluation must agree in."""
     identity = {
@@ -142,8 +156,10 @@ def _identity(subjects: Sequence[Subject], sample: Sample, settings: Settings) -
     return json.loads(json.dumps(identity))
 
 
-def _finished(output: Path, identity: dict[str, Any], *, resume: bool, overwrite: bool) -> dict[str, Any] | None:
-    """Check the folder; return its result when resuming a finished evaluation."""
+def _finished(
+    output: Path, identity: dict[str, Any], wanted: list[str], *, resume: bool, overwrite: bool
+) -> dict[str, Any] | None:
+    """Check the folder; return its result when resuming an evaluation that has finished the ``wanted`` models."""
     if resume and overwrite:
         raise UserError("--resume continues an evaluation and --overwrite deletes it: give one of them")
     if output.exists() and not output.is_dir():
@@ -165,7 +181,7 @@ def _finished(output: Path, identity: dict[str, Any], *, resume: bool, overwrite
     if not (output / "result.json").exists():
         return None
     result = read_json(output / "result.json")
-    finished, wanted = [entry["name"] for entry in result["models"]], list(identity["models"])
+    finished = [entry["name"] for entry in result["models"]]
     absent = [name for name in finished if name not in wanted]
     if absent:
         raise UserError(
@@ -235,9 +251,10 @@ def _plans(subjects: Sequence[Subject], targets: dict[str, Target], settings: Se
     return plans
 
 
-def _beside(subject: Subject, swept: dict[str, Sweep]) -> dict[str, Any]:
-    """Return the part of a model's entry that depends on which other models there are."""
-    found: dict[str, Any] = {"others": sorted(name for name in swept if name != subject.name)}
+def _beside(subject: Subject, names: Collection[str], swept: dict[str, Sweep]) -> dict[str, Any]:
+    """Return the part of a model's entry that depends on which other models there are: ``names``, of which ``swept``
+    have been attacked."""
+    found: dict[str, Any] = {"others": sorted(name for name in names if name != subject.name)}
     if "default" in swept and subject.name != "default":
         found["mcnemar"] = paired(swept[subject.name].examples, swept["default"].examples)
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +20,66 @@ def attack_settings(block: dict[str, Any]) -> Settings:
     return make_settings(find_bundle(block["bundle"]), block["norm"], block["eps"], seed=block.get("seed", 0))
 
 
+def attack_network(folder: Path, label: str, payload: dict[str, Any], environment: Environment) -> None:
+    """Attack one of the runs of the evaluation ``attacks/<label>`` ahead of it, so that workers share its networks.
+
+    The others are what transfers come from. ``attack_networks`` takes over what this leaves below ``parts``.
+    """
+    output = _parts(folder, label) / payload["network"]
+    _attack(folder, payload, output, _kin(folder, label), environment, only=payload["network"])
+
+
 def attack_networks(folder: Path, label: str, payload: dict[str, Any], environment: Environment) -> Path:
     """Attack finished runs of the study in ``folder`` on the same images; return ``attacks/<label>/result.json``.
 
-    An evaluation that was interrupted continues; one that another version began starts afresh. Networks that an
-    earlier evaluation of the study finished on the same terms are taken over: a further one costs its own attack.
+    An evaluation that was interrupted continues; one that another version began starts afresh. Networks that
+    ``attack_network`` or an earlier evaluation of the study finished on the same terms are taken over: a further one
+    costs its own attack.
     """
+    output, parts = folder / "attacks" / label, _parts(folder, label)
+    ahead = [path for path in sorted(parts.glob("*")) if (path / "result.json").exists()]
+    _attack(folder, payload, output, [*ahead, *_kin(folder, label)], environment)
+    shutil.rmtree(parts, ignore_errors=True)
+    return output / "result.json"
+
+
+def _parts(folder: Path, label: str) -> Path:
+    return folder / "attacks" / label / "parts"
+
+
+def _kin(folder: Path, label: str) -> list[Path]:
+    """Return the finished evaluations that differ from ``label`` in nothing but their networks."""
+    # A label ends in the key of its networks; what stands before is the same for fewer or more of them.
+    return [
+        path
+        for path in sorted((folder / "attacks").glob(f"{label.rpartition('-')[0]}-*"))
+        if path.name != label and (path / "result.json").exists()
+    ]
+
+
+def _attack(
+    folder: Path,
+    payload: dict[str, Any],
+    output: Path,
+    reuse: Sequence[Path],
+    environment: Environment,
+    *,
+    only: str | None = None,
+) -> None:
+    """Attack the runs of ``payload``, or ``only`` one, into ``output``."""
     runs = [folder / "runs" / run for run in payload["runs"]]
     subjects, notes = load_subjects(runs)
     for note in notes:
         environment.report(note)
+    names = None if only is None else [subject.name for subject in subjects if Path(subject.run).name == only]
     sample = load_sample(runs[0], payload["samples"], environment.data_dir)
     settings = attack_settings(payload)
-    output = folder / "attacks" / label
-    # A label ends in the key of its networks; what stands before is the same for fewer or more of them.
-    kin = [
-        path
-        for path in sorted(output.parent.glob(f"{label.rpartition('-')[0]}-*"))
-        if path != output and (path / "result.json").exists()
-    ]
     attacker = Attacker(environment.device, environment.report, environment.progress, environment.should_stop)
     begun = (output / "config.json").exists()
     try:
-        evaluate(subjects, sample, settings, output, attacker, resume=begun, reuse=kin)
+        evaluate(subjects, sample, settings, output, attacker, resume=begun, reuse=reuse, only=names)
     except UserError as error:
         if not begun:
             raise
         environment.report(f"starting afresh: {error}")
-        evaluate(subjects, sample, settings, output, attacker, overwrite=True, reuse=kin)
-    return output / "result.json"
+        evaluate(subjects, sample, settings, output, attacker, overwrite=True, reuse=reuse, only=names)

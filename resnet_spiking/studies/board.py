@@ -10,7 +10,7 @@ from typing import Any
 
 from resnet_spiking.studies.forecast import makespan
 from resnet_spiking.studies.ledger import Entry
-from resnet_spiking.studies.plan import Task
+from resnet_spiking.studies.plan import PREPARING, Task
 
 
 @dataclass
@@ -41,12 +41,12 @@ class Board:
         return board
 
     def count(self, state: str) -> int:
-        """Return how many runs and attacks are in ``state``; feature tasks are steps on the way to them."""
-        return sum(self.states[key] == state for key, task in self.tasks.items() if task.kind != "features")
+        """Return how many runs and attacks are in ``state``; other tasks are steps on the way to them."""
+        return sum(self.states[key] == state for key, task in self.tasks.items() if task.kind not in PREPARING)
 
     @property
     def total(self) -> int:
-        return sum(task.kind != "features" for task in self.tasks.values())
+        return sum(task.kind not in PREPARING for task in self.tasks.values())
 
     def begin(self, key: str, worker: str) -> None:
         self.states[key], self.worker[key], self.started[key] = "running", worker, time.time()
@@ -64,8 +64,9 @@ class Board:
     def time_left(self) -> TimeLeft | None:
         """Return the time left, judged by finished tasks that resemble those to come; None before there is any.
 
-        A head is judged by finished heads of its neuron and T, else by those of any neuron on such a Default. Runs and
-        attacks that nothing finished resembles are not in the sum, which then is not ``whole``.
+        A head is judged by finished heads of its neuron and T, else by those of any neuron on such a Default; an attack
+        is the sum of its parts. Runs and attacks that nothing finished resembles are not in the sum, which then is not
+        ``whole``.
         """
         known: dict[object, list[float]] = defaultdict(list)
         for key, taken in self.seconds.items():
@@ -75,11 +76,13 @@ class Board:
         typical = {sort: sum(values) / len(values) for sort, values in known.items()}
         done = [key for key, state in self.states.items() if state in ("done", "failed")]
         expected: dict[str, float] = {}
+        parted = any(task.kind == "part" for task in self.tasks.values())
+        silent = {"features", "attack"} if parted else {"features"}
         known_runs = unknown = 0
         for key, task in self.tasks.items():
             if self.states[key] in ("waiting", "running"):
                 alike = next((sort for sort in _sorts(task) if sort in typical), None)
-                if task.kind != "features":
+                if task.kind not in silent:
                     known_runs, unknown = known_runs + (alike is not None), unknown + (alike is None)
                 spent = time.time() - self.started[key] if self.states[key] == "running" else 0.0
                 expected[key] = max((typical[alike] if alike else 0.0) - spent, 0.0)

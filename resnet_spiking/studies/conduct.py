@@ -13,7 +13,7 @@ from resnet_spiking.studies.board import Board
 from resnet_spiking.studies.engines import Engine
 from resnet_spiking.studies.folder import needing_room
 from resnet_spiking.studies.ledger import Entry, Ledger
-from resnet_spiking.studies.plan import Task
+from resnet_spiking.studies.plan import PREPARING, Task
 from resnet_spiking.studies.stopping import ask_to_stop, withdraw
 from resnet_spiking.studies.work import Outcome, Resources, Work
 from resnet_spiking.training.files import file_sha256
@@ -149,9 +149,9 @@ class _Conducting:
         """Take a task among the ready ones when all that it needs is there."""
         if self.board.states[key] != "waiting" or self.missing[key]:
             return
-        # Features are only worth filling in for a task that is still to be done.
+        # Preparing is only worth it for a task that is still to be done.
         followers = (self.board.states[follower] for follower in self.followers.get(key, ()))
-        if self.board.tasks[key].kind != "features" or "waiting" in followers:
+        if self.board.tasks[key].kind not in PREPARING or "waiting" in followers:
             insort(self.ready, key, key=self.order.__getitem__)
 
     def _start_one(self) -> bool:
@@ -189,8 +189,8 @@ class _Conducting:
             self._offer(outcome.key)
         else:
             self._give_up(outcome.key, outcome.error or "failed")
-            # The cache is a convenience: runs compute their features themselves, or say what is wrong with them.
-            if task.kind == "features":
+            # A convenience: runs compute their features themselves, or say what is wrong with them.
+            if task.kind in PREPARING:
                 self._release(outcome.key)
             else:
                 self._give_up_followers(outcome.key)
@@ -213,7 +213,8 @@ class _Conducting:
     def _give_up_followers(self, key: str) -> None:
         """Record as failed whatever cannot be done without a failed task."""
         for follower in self.followers.get(key, ()):
-            if self.board.states[follower] == "waiting":
+            # A part needs what its attack needs, which says so for all of them.
+            if self.board.states[follower] == "waiting" and self.board.tasks[follower].kind != "part":
                 self._give_up(follower, f"needs {self.board.tasks[key].label}, which failed")
                 self._give_up_followers(follower)
 

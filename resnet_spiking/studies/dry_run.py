@@ -31,7 +31,8 @@ def print_dry_run(study: Study, folder: Path, resources: Resources, workers: int
     todo = [task for task in tasks if task.key not in done]
     with console.status("timing a few steps of each network"):
         costs = estimate(todo, threads=resources.threads, device=choose_device(resources.device))
-    labels = {task.key: task.label for task in tasks}
+    # An attack names its networks; that their parts come first goes without saying.
+    labels = {task.key: task.label for task in tasks if task.kind != "part"}
     table = Table("task", "reuses", "disk", "time", title=f"{study.name}: {len(tasks)} tasks, {len(todo)} to do")
     for task in tasks:
         table.add_row(task.label, _reuses(task, labels), *_figures(task, costs, task.key in done))
@@ -51,7 +52,7 @@ def print_dry_run(study: Study, folder: Path, resources: Resources, workers: int
 
 
 def _reuses(task: Task, labels: dict[str, str]) -> str:
-    return ", ".join(labels[need] for need in task.needs) or "–"
+    return ", ".join(labels[need] for need in task.needs if need in labels) or "–"
 
 
 def _figures(task: Task, costs: dict[str, Cost], done: bool) -> tuple[str, str]:

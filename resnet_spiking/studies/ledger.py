@@ -22,7 +22,7 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS tasks (
     key TEXT PRIMARY KEY,
     position INTEGER,          -- in the present study file; NULL for tasks that it no longer names
-    kind TEXT NOT NULL,        -- features, run, attack
+    kind TEXT NOT NULL,        -- features, run, part, attack
     label TEXT NOT NULL,
     payload TEXT NOT NULL,     -- JSON
     state TEXT NOT NULL,       -- waiting, running, done, failed

@@ -115,6 +115,12 @@ def _features(work: Work, environment: Any, beat: Beat) -> None:
     prepare_features(config, work.folder / "runs", environment, pooled=work.payload["pooled"])
 
 
+def _part(work: Work, environment: Any, beat: Beat) -> None:
+    from resnet_spiking.studies.attacking import attack_network
+
+    attack_network(work.folder, work.payload["attack"], work.payload, environment)
+
+
 def _attack(work: Work, environment: Any, beat: Beat) -> Path:
     from resnet_spiking.studies.attacking import attack_networks
 
@@ -130,6 +136,7 @@ def _check(work: Work, environment: Any, beat: Beat) -> None:
 _KINDS: dict[str, Callable[[Work, Any, Beat], Path | None]] = {
     "run": _run,
     "features": _features,
+    "part": _part,
     "attack": _attack,
     "check": _check,
 }

@@ -23,9 +23,13 @@ FEATURE_SETTINGS = (
 )
 
 
+# What only makes another task quicker, which does without it where it fails.
+PREPARING = ("features", "part")
+
+
 @dataclass(frozen=True)
 class Task:
-    """One piece of work. ``kind``: ``features`` (fill the cache), ``run`` or ``attack``.
+    """One piece of work. ``kind``: ``features`` (fill the cache), ``run``, ``part`` (attack one network) or ``attack``.
 
     ``payload`` is JSON-ready and is all that a worker needs; ``needs`` are keys of tasks that come
     first; tasks of one ``affinity`` share what a worker keeps in memory.
@@ -44,8 +48,8 @@ def plan_study(study: Study, *, cached: bool = True) -> list[Task]:
     """Return the study's tasks, each after what it needs.
 
     Frozen features come before the Default runs on them, a Default before its branches, its pooled
-    features before the heads that train on them, every attacked network before its attack. Without
-    a feature cache (``cached=False``) there are no feature tasks.
+    features before the heads that train on them, every attacked network before its attack, to which each network's
+    part comes first, so that workers share it. Without a feature cache (``cached=False``) there are no feature tasks.
 
     Raises ``UserError`` for what cannot be run: missing data or weights, impossible heads.
     """
@@ -76,8 +80,9 @@ class _Planning:
             self._attack(block, families)
         # An attack takes longer than a run: it starts as soon as its networks are there.
         place = {key: float(position) for position, key in enumerate(self.planned)}
-        place |= {key: max(map(place.__getitem__, task.needs)) + 0.5 for key, task in self.planned.items()
-                  if task.kind == "attack"}  # fmt: skip
+        for key, task in self.planned.items():
+            if task.kind in ("part", "attack"):
+                place[key] = max(map(place.__getitem__, task.needs)) + 0.25
         return sorted(self.planned.values(), key=lambda task: place[task.key])
 
     def _run(self, run: Run, *, traces: bool) -> Task:
@@ -111,7 +116,7 @@ class _Planning:
         )
 
     def _attack(self, block: AttackBlock, families: dict[Run, list[Task]]) -> None:
-        """Add a task for each Default that is attacked, with the networks that stand on it, of one seed."""
+        """Add the tasks for each Default that is attacked, with the networks that stand on it, of one seed."""
         settings = {"bundle": block.bundle, "norm": block.norm, "eps": list(block.eps), "samples": block.samples}
         first: dict[Run, tuple[Run, int]] = {}
         for default, members in families.items():
@@ -133,9 +138,9 @@ class _Planning:
                 if not block.seeds and first.setdefault(anywhere, (default, seed)) != (default, seed):
                     continue
                 networks = [members[0], *(task for run, task in heads if run.config.branch_seed == seed)]
-                self._add(self._attack_task(settings, seed, default, networks))
+                self._attack_together(settings, seed, default, networks)
 
-    def _attack_task(self, settings: dict[str, Any], seed: int, default: Run, networks: list[Task]) -> Task:
+    def _attack_together(self, settings: dict[str, Any], seed: int, default: Run, networks: list[Task]) -> None:
         keys = tuple(task.key for task in networks)
         key = content_key("attack", settings, keys)
         payload = {
@@ -146,7 +151,13 @@ class _Planning:
         }
         backbone = default.config.backbone
         label = f"{default.dataset}-{backbone}-{settings['bundle']}-{settings['norm']}-s{seed}-{key[:8]}"
-        return Task(key, "attack", label, payload, keys, f"attack {default.dataset} {backbone}")
+        affinity = f"attack {default.dataset} {backbone}"
+        parts = []
+        for network in networks:
+            part = {**payload, "attack": label, "network": network.label}
+            name = f"{label}-{network_name(network.run)}-{network.key[:8]}" if network.run else label
+            parts.append(self._add(Task(content_key("part", key, network.key), "part", name, part, keys, affinity)).key)
+        self._add(Task(key, "attack", label, payload, (*keys, *parts), affinity))
 
     def _label(self, run: Run) -> str:
         """Return the run's folder name: what a reader looks for, then the first digits of its key."""

@@ -15,7 +15,7 @@ from resnet_spiking.studies.engines import ENGINES, Engine
 from resnet_spiking.studies.export import export_study
 from resnet_spiking.studies.folder import claimed, needing_room
 from resnet_spiking.studies.places import absolute
-from resnet_spiking.studies.plan import plan_study
+from resnet_spiking.studies.plan import PREPARING, plan_study
 from resnet_spiking.studies.study_file import Study
 from resnet_spiking.studies.work import Outcome, Resources, Work
 
@@ -51,7 +51,7 @@ def run_study(
     with needing_room(folder), claimed(folder, study, owner) as ledger:
         ledger.plan(tasks)
         keep_intact(folder, ledger, watch)
-        if any(entry.state != "done" for entry in ledger.entries() if entry.kind != "features"):
+        if any(entry.state != "done" for entry in ledger.entries() if entry.kind not in PREPARING):
             engine = start_engine(execution, folder)
             try:
                 _check(engine, study, folder, execution.resources)

@@ -144,6 +144,32 @@ def test_a_run_is_added_without_attacking_the_others_again(folder: Path, tmp_pat
     assert verified(tmp_path / "alone") == []
 
 
+def test_processes_that_share_the_models_reach_the_same_result(folder: Path, tmp_path: Path) -> None:
+    """Each model alone, with the others as sources of transfer, and put together by an evaluation that attacks none."""
+    settings, sample = cases.settings_for(eps=(0.02, 0.2)), cases.digits_sample(SAMPLE)
+    for name in ("lif", "default"):
+        part = evaluate(subjects(), sample, settings, tmp_path / name, only=[name])
+        assert [entry["name"] for entry in part["models"]] == [name]
+        assert evaluate(subjects(), sample, settings, tmp_path / name, resume=True, only=[name]) == part
+    reports: list[str] = []
+    reuse = [tmp_path / "lif", tmp_path / "default"]
+    whole = evaluate(subjects(), sample, settings, tmp_path / "whole", Attacker(report=reports.append), reuse=reuse)
+    assert reports == [f"{name}: finished before, not attacked again" for name in ("default", "lif")]
+    assert figures(whole) == figures(read(folder))
+    for name in ("adversarial-default.npz", "adversarial-lif.npz"):
+        assert (tmp_path / "whole" / name).read_bytes() == (folder / name).read_bytes()
+    assert verified(tmp_path / "whole") == []
+
+
+@pytest.mark.parametrize(
+    ("only", "said"), [(["lift"], "no model is called lift; there is default, lif"), ([], "name at least one")]
+)
+def test_models_to_attack_that_are_not_there_are_refused(tmp_path: Path, only: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        evaluate(subjects(), cases.digits_sample(SAMPLE), cases.settings_for(), tmp_path / "e", only=only)
+    assert not (tmp_path / "e").exists()
+
+
 def test_a_run_can_be_left_out_of_an_unfinished_evaluation(folder: Path, tmp_path: Path) -> None:
     settings, sample = cases.settings_for(eps=(0.02, 0.2)), cases.digits_sample(SAMPLE)
     left = [200]

@@ -42,9 +42,9 @@ TINY: dict[str, Any] = {
 }
 
 
-def make_study(pictures: Path, name: str = "tiny", **axes: Any) -> Study:
+def make_study(pictures: Path, name: str = "tiny", *, attack: Sequence[dict[str, Any]] = (), **axes: Any) -> Study:
     datasets = {"shapes": {"kind": "folder", "data_dir": str(pictures), "image_size": 32}}
-    return parse_study({"name": name, "datasets": datasets, "grid": [{**TINY, **axes}]}, name)
+    return parse_study({"name": name, "datasets": datasets, "grid": [{**TINY, **axes}], "attack": [*attack]}, name)
 
 
 class Inline(Engine):

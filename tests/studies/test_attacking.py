@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from resnet_spiking.attacks.subjects import Subject
 from resnet_spiking.studies import attacking
 from resnet_spiking.training.environment import Environment
 
@@ -30,4 +32,31 @@ def test_only_evaluations_that_differ_in_their_networks_are_offered(
     ((output, how),) = calls
     assert path == output / "result.json"
     assert output.name == f"{prefix}-22222222"
-    assert how == {"resume": False, "reuse": [tmp_path / "attacks" / f"{prefix}-11111111"]}
+    assert how == {"resume": False, "reuse": [tmp_path / "attacks" / f"{prefix}-11111111"], "only": None}
+
+
+def test_a_network_attacked_ahead_is_taken_over_and_its_part_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label = "digits-resnet18-quick-linf-s0-11111111"
+    subjects = [Subject(name, torch.nn.Identity(), name, str(tmp_path / "runs" / f"run-{name}")) for name in "ab"]
+    calls: list[tuple[Path, dict[str, Any]]] = []
+
+    def evaluate(subjects: Any, sample: Any, settings: Any, output: Path, attacker: Any, **how: Any) -> None:
+        calls.append((output, how))
+        output.mkdir(parents=True)
+        (output / "result.json").write_text("{}")
+
+    monkeypatch.setattr(attacking, "load_subjects", lambda runs: (subjects, []))
+    monkeypatch.setattr(attacking, "load_sample", lambda run, samples, data_dir: None)
+    monkeypatch.setattr(attacking, "evaluate", evaluate)
+    payload = {"runs": ["run-a", "run-b"], "samples": 5, "bundle": "quick", "norm": "linf", "eps": ["1/255"]}
+    attacking.attack_network(tmp_path, label, {**payload, "network": "run-b"}, Environment())
+    parts = tmp_path / "attacks" / label / "parts"
+    assert calls.pop() == (parts / "run-b", {"resume": False, "reuse": [], "only": ["b"]})
+    monkeypatch.setattr(
+        attacking, "evaluate", lambda subjects, sample, settings, output, attacker, **how: calls.append((output, how))
+    )
+    attacking.attack_networks(tmp_path, label, payload, Environment())
+    assert calls == [(parts.parent, {"resume": False, "reuse": [parts / "run-b"], "only": None})]
+    assert not parts.exists()

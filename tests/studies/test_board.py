@@ -24,6 +24,10 @@ DEFAULT = head("default", (), neuron="none")
 ATTACK = Task("attack", "attack", "attack", {"bundle": "standard"}, ("a",))
 
 
+def part(key: str) -> Task:
+    return Task(key, "part", key, {"bundle": "standard"}, ("default", "a"))
+
+
 def test_nothing_is_known_before_a_first_run() -> None:
     found = board([DEFAULT, head("a", neuron="lif")], {})
     assert found.time_left() is None
@@ -52,3 +56,10 @@ def test_what_nothing_resembles_is_left_out_and_said() -> None:
     found = board(tasks, {"default": 100, "a": 10})
     assert found.time_left() == TimeLeft(10, whole=False)
     assert "more than 10 s to go" in summary(found)
+
+
+def test_an_attack_is_judged_by_its_parts() -> None:
+    tasks = [DEFAULT, head("a", neuron="lif"), part("p"), part("q"), part("r"), ATTACK]
+    assert board(tasks, {"default": 100, "a": 10}).time_left() is None
+    assert board(tasks, {"default": 100, "a": 10, "p": 50}).time_left() == TimeLeft(100, whole=True)
+    assert board(tasks, {"default": 100, "a": 10, "p": 50}, workers=2).time_left() == TimeLeft(50, whole=True)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -29,12 +29,12 @@ TASKS = [
 
 
 def run(
-    folder: Path, do: Callable[[Work], Outcome], retries: int = 2
+    folder: Path, do: Callable[[Work], Outcome], retries: int = 2, tasks: Sequence[Task] = TASKS
 ) -> tuple[Tally, Silent, list[str], dict[str, str]]:
     engine, watch, ledger = Inline(do), Silent(), Ledger(folder)
-    ledger.plan(TASKS)
+    ledger.plan(tasks)
     try:
-        tally = conduct(TASKS, folder, ledger, engine, Resources(), workers=1, retries=retries, watch=watch)
+        tally = conduct(tasks, folder, ledger, engine, Resources(), workers=1, retries=retries, watch=watch)
         return tally, watch, engine.log, {entry.key: entry.state for entry in ledger.entries()}
     finally:
         ledger.close()
@@ -52,6 +52,34 @@ def test_a_failing_run_stops_only_what_needs_it(tmp_path: Path) -> None:
     assert (tally.done, tally.failed, tally.waiting) == (3, 2, 0)
     assert ("attack", "needs a, which failed") in [found[:2] for found in tally.errors]
     assert any("a FAILED: the loss" in line and str(tmp_path / "logs" / "a.log") in line for line in watch.lines)
+
+
+PARTED = [
+    *TASKS[:3],
+    *(Task(f"part {name}", "part", f"part {name}", {}, ("default", "a", "b")) for name in ("a", "b")),
+    Task("attack", "attack", "attack", {}, ("default", "a", "b", "part a", "part b")),
+]
+
+
+def test_an_attack_waits_for_its_parts_and_does_without_one_that_fails(tmp_path: Path) -> None:
+    def do(work: Work) -> Outcome:
+        return Outcome(work.key, "failed" if work.key == "part a" else "done", error="out of memory")
+
+    tally, _, log, states = run(tmp_path, do, tasks=PARTED)
+    assert log == ["default", "a", "b", "part a", "part b", "attack"]
+    assert (states["part a"], states["attack"]) == ("failed", "done")
+    assert (tally.done, tally.failed) == (4, 0)
+    # What is done is not prepared again.
+    assert run(tmp_path, do, tasks=PARTED)[2] == []
+
+
+def test_the_parts_of_an_attack_that_cannot_be_are_left_alone(tmp_path: Path) -> None:
+    tally, watch, log, _ = run(
+        tmp_path, lambda work: Outcome(work.key, "failed" if work.key == "a" else "done"), tasks=PARTED
+    )
+    assert log == ["default", "a", "b"]
+    assert [found[0] for found in tally.errors] == ["a", "attack"]
+    assert sum("FAILED" in line for line in watch.lines) == 2
 
 
 @pytest.mark.parametrize(("losses", "state"), [(2, "done"), (3, "failed")])

@@ -50,7 +50,13 @@ def test_every_task_comes_after_what_it_needs_and_heads_wait_for_pooled_features
     heads = [task for task in tasks if task.run and task.kind == "run" and not task.run.is_default]
     assert {kinds[need] for task in heads for need in task.needs} == {("features", True)}
     (attack,) = [task for task in tasks if task.kind == "attack"]
-    assert len(attack.needs) == 2
+    parts = [task for task in tasks if task.kind == "part"]
+    networks = attack.needs[:2]
+    assert attack.needs[2:] == tuple(part.key for part in parts)
+    # Each network is attacked by itself; it needs the others too, which transfers come from.
+    assert [part.needs for part in parts] == [networks] * 2
+    assert [part.payload["network"] for part in parts] == attack.payload["runs"]
+    assert len({part.label for part in parts} | {attack.label}) == 3
     assert attack.payload["runs"][0].startswith("digits-resnet18-default-3-s0")
 
 
@@ -60,7 +66,9 @@ def test_an_attack_can_leave_out_what_else_was_trained_of_a_neuron() -> None:
     def attacked(**block: object) -> list[str]:
         tasks = plan_study(parse_study({"name": "a", **study, "attack": [block]}, "a"))
         labels = {task.key: task.label for task in tasks}
-        return [labels[key].split("-s0-")[0] for task in tasks if task.kind == "attack" for key in task.needs]
+        (attack,) = [task for task in tasks if task.kind == "attack"]
+        assert [labels[key] for key in attack.needs[: len(attack.needs) // 2]] == attack.payload["runs"]
+        return [label.split("-s0-")[0] for label in attack.payload["runs"]]
 
     default, head = "digits-resnet18-default-5", "digits-resnet18-lif-5-5-head"
     decoders = ["digits-resnet18-lif-5-5-decoder", "digits-resnet18-relu-5-5-decoder"]

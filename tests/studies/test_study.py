@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from resnet_spiking.attacks.bundles import BUNDLES, Bundle, Checking, Stage
 from resnet_spiking.data.folder import load_folder
 from resnet_spiking.errors import UserError
 from resnet_spiking.studies import study as study_module
@@ -157,3 +158,24 @@ def test_an_impossible_head_is_refused_before_any_work(tmp_path: Path, pictures:
     with pytest.raises(UserError, match="norse weighs its input"):
         run_inline(study, tmp_path / "study")
     assert not list((tmp_path / "study" / "runs").iterdir())
+
+
+def test_networks_are_attacked_one_by_one_and_put_together(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checking = Checking(images=2, survivors=1, steps=1, long_steps=2, restarts=1, probes=2)
+    stages = (Stage("fgsm"), Stage("transfer", source="default", options={"steps": 2}))
+    monkeypatch.setitem(BUNDLES, "quick", Bundle("quick", "seconds", stages, checking=checking))
+    attack = {"bundle": "quick", "eps": ["16/255"], "samples": 2}
+    study = make_study(pictures, attack=[attack], neuron="lif", seed=0)
+    folder = tmp_path / "attacked"
+    log = run_inline(study, folder).log
+    (label,) = (path.name for path in (folder / "attacks").iterdir())
+    assert [name.removeprefix(label).split("-")[1:2] for name in log[-3:]] == [["default"], ["lif"], []]
+    result = json.loads((folder / "results" / "attacks" / label / "result.json").read_text())
+    assert [entry["name"] for entry in result["models"]] == ["default", "lif"]
+    assert [row["eps"] for row in result["models"][1]["mcnemar"]] == [16 / 255]
+    assert sorted(path.name for path in (folder / "attacks" / label).iterdir()) == [
+        "adversarial-default.npz", "adversarial-lif.npz", "config.json", "curves.png", "panel.png", "result.json",
+        "table.csv",
+    ]  # fmt: skip
