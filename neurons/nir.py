@@ -8,6 +8,7 @@ scales the threshold by it), so R is 1 here and the gain 1/(1 - beta) goes into 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -43,15 +44,12 @@ def to_nir(layers: Iterable[nn.Module]) -> nir.NIRGraph:
             layer `[head.linears[0], head.neurons[0], head.output]`. A bias that is missing is zero.
 
     Raises:
-        ImportError: nir is not installed.
+        ImportError: nir is not installed, or older than 1.0.6: before, its LIF subtracts the threshold.
         TypeError: a layer is neither.
         ValueError: NIR or the importers cannot express a neuron; the message says why. No layers, or a neuron without
             a Linear in front.
     """
-    try:
-        import nir
-    except ImportError as error:
-        raise ImportError("NIR export needs nir: pip install 'resnet_spiking[nir]'", name="nir") from error
+    nir = _library()
     nodes: list[Any] = []
     width = 0
     linear: nn.Linear | None = None
@@ -67,7 +65,7 @@ def to_nir(layers: Iterable[nn.Module]) -> nir.NIRGraph:
                 raise ValueError(
                     f"layers[{position}] ({layer.name}) must come after an nn.Linear, whose width it takes"
                 )
-            node, gain = _neuron(layer, width)
+            node, gain = _neuron(layer, width, nir)
             affine = nodes[-1]
             nodes[-1] = nir.Affine(weight=affine.weight * gain[:, None], bias=affine.bias * gain)
             nodes.append(node)
@@ -80,9 +78,23 @@ def to_nir(layers: Iterable[nn.Module]) -> nir.NIRGraph:
     return nir.NIRGraph.from_list(*nodes)
 
 
-def _neuron(neuron: Neuron, width: int) -> tuple[Any, Any]:
+def _library() -> Any:
+    try:
+        import nir
+    except ImportError as error:
+        raise ImportError("NIR export needs nir: pip install 'resnet_spiking[nir]'", name="nir") from error
+    if "v_reset" not in inspect.signature(nir.LIF).parameters:
+        raise ImportError(
+            f"NIR export needs nir >= 1.0.6, whose LIF resets to a value; the installed {nir.__version__} subtracts "
+            "the threshold. sinabs (extra [peers]) keeps it there: use an environment without sinabs, "
+            "pip install 'resnet_spiking[nir]'",
+            name="nir",
+        )
+    return nir
+
+
+def _neuron(neuron: Neuron, width: int, nir: Any) -> tuple[Any, Any]:
     """Its node, and the factor that the weights in front take."""
-    import nir
 
     def refuse(argument: str, value: object, reason: str) -> ValueError:
         return ValueError(f"{neuron.name} with {argument}={value!r} cannot be written as NIR: {reason}")
