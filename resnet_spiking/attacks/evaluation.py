@@ -79,7 +79,6 @@ def evaluate(
     finished = _finished(output, identity, [subject.name for subject in attacked], resume=resume, overwrite=overwrite)
     if finished is not None:
         return finished
-    began = time.perf_counter()
     with _attackable(subjects, to.device) as models:
         before = hashes(models)
         targets = _targets(subjects, sample, settings, to.device)
@@ -109,6 +108,7 @@ def evaluate(
             entry = dict(done.entry) if done else _entry(subject, targets[subject.name], swept, before, settings)
             entry.pop("mcnemar", None)
             entry |= _beside(subject, targets, swept)
+            began = time.perf_counter()
             entry["checks"] = run_checks(
                 probe,
                 before,
@@ -116,6 +116,7 @@ def evaluate(
                 progress=_labelled(to, f"checks of {subject.name}"),
                 should_stop=to.should_stop,
             )
+            entry["seconds"] = entry.get("seconds", 0.0) + time.perf_counter() - began
             entry["unreliable"] = unreliable(entry["checks"])
             entry["checked_at"] = {
                 "eps": probe.eps,
@@ -123,7 +124,7 @@ def evaluate(
                 "survivors_at": settings.eps[probe.radius],
             }
             entries.append(entry)
-    return _write(entries, swept, sample, settings, output, to, time.perf_counter() - began)
+    return _write(entries, swept, sample, settings, output, to)
 
 
 def _check_subjects(subjects: Sequence[Subject]) -> None:
@@ -286,6 +287,7 @@ def _entry(
         **figures,
         "trap": trap(figures),
         "skipped": found.skipped,
+        "seconds": sum(spent.seconds for spent in found.spent.values()),
         "details": subject.details,
     }
 
@@ -297,7 +299,6 @@ def _write(
     settings: Settings,
     output: Path,
     to: Attacker,
-    seconds: float,
 ) -> dict[str, Any]:
     for entry in entries:
         path = output / f"adversarial-{entry['name']}.npz"
@@ -322,7 +323,7 @@ def _write(
         "models": entries,
         "code_sha256": code_sha256(),
         "provenance": origin,
-        "seconds": seconds,
+        "seconds": sum(entry["seconds"] for entry in entries),
         "command": origin["command"],
     }
     write_csv(result, output / "table.csv")

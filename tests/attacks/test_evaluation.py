@@ -156,6 +156,9 @@ def test_processes_that_share_the_models_reach_the_same_result(folder: Path, tmp
     whole = evaluate(subjects(), sample, settings, tmp_path / "whole", Attacker(report=reports.append), reuse=reuse)
     assert reports == [f"{name}: finished before, not attacked again" for name in ("default", "lif")]
     assert figures(whole) == figures(read(folder))
+    # What an attack cost stays with it.
+    parts = [json.loads((tmp_path / name / "result.json").read_text())["seconds"] for name in ("lif", "default")]
+    assert 0 < sum(parts) <= whole["seconds"]
     for name in ("adversarial-default.npz", "adversarial-lif.npz"):
         assert (tmp_path / "whole" / name).read_bytes() == (folder / name).read_bytes()
     assert verified(tmp_path / "whole") == []
