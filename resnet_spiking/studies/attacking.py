@@ -17,7 +17,13 @@ from resnet_spiking.training.environment import Environment
 
 def attack_settings(block: dict[str, Any]) -> Settings:
     """Return the evaluation's settings for an attack block. Raises ``UserError`` for what no attack can do."""
-    return make_settings(find_bundle(block["bundle"]), block["norm"], block["eps"], seed=block.get("seed", 0))
+    return make_settings(
+        find_bundle(block["bundle"]),
+        block["norm"],
+        block["eps"],
+        seed=block.get("seed", 0),
+        order=block.get("order", "ascending"),
+    )
 
 
 def attack_network(folder: Path, label: str, payload: dict[str, Any], environment: Environment) -> None:

@@ -118,6 +118,8 @@ class _Planning:
     def _attack(self, block: AttackBlock, families: dict[Run, list[Task]]) -> None:
         """Add the tasks for each Default that is attacked, with the networks that stand on it, of one seed."""
         settings = {"bundle": block.bundle, "norm": block.norm, "eps": list(block.eps), "samples": block.samples}
+        if block.order != "ascending":  # as a key of its own: without it, finished evaluations keep theirs
+            settings["order"] = block.order
         first: dict[Run, tuple[Run, int]] = {}
         for default, members in families.items():
             if (block.datasets and default.dataset not in block.datasets) or (

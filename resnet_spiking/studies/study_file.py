@@ -22,8 +22,9 @@ TOP_LEVEL = ("name", "datasets", "backbones", "grid", "attack")
 DATASET_KEYS = ("kind", "data_dir", "image_size")
 BACKBONE_KEYS = ("weights",)
 FILTERS = {"seeds": "seed", "datasets": "dataset", "backbones": "backbone", "neurons": "neuron", "train": "train"}
-ATTACK_KEYS = ("bundle", "norm", "eps", "samples", *FILTERS)
+ATTACK_KEYS = ("bundle", "norm", "eps", "samples", "order", *FILTERS)
 NORMS = ("linf", "l2")
+ORDERS = ("ascending", "descending")
 
 # A grid's axes are the settings of a run; these three are named otherwise.
 RENAMED = {"epochs": "X,Y", "default_seed": "the seed of Default, when it is not the head's"}
@@ -48,14 +49,15 @@ class AttackBlock:
     """One bundle of attacks on every network of the study, or of the named seeds, datasets, backbones, neurons.
 
     ``train`` leaves those branches whose ``train`` setting it names; Default is always attacked.
-    ``eps`` are fractions of the pixel range as the attack command takes them. Without ``seeds`` the
-    first seed of each dataset and backbone is attacked.
+    ``eps`` are fractions of the pixel range, and ``order`` is theirs, as the attack command takes them.
+    Without ``seeds`` the first seed of each dataset and backbone is attacked.
     """
 
     bundle: str = "quick"
     norm: str = "linf"
     eps: tuple[str, ...] = ("1/255", "2/255", "4/255", "8/255")
     samples: int = 100
+    order: str = "ascending"
     seeds: tuple[int, ...] = ()
     datasets: tuple[str, ...] = ()
     backbones: tuple[str, ...] = ()
@@ -230,10 +232,11 @@ def _parse_attack(entry: object, grids: tuple[Grid, ...], where: str) -> AttackB
     values = dict(_expect(entry, dict, where))
     _check_keys(values, ATTACK_KEYS, where)
     kept: dict[str, Any] = {}
-    for key in ("bundle", "norm"):
+    for key in ("bundle", "norm", "order"):
         if key in values:
             kept[key] = _expect(values[key], str, f"{where}: {key}")
     _check_name(kept.get("norm", "linf"), NORMS, f"{where}: norm")
+    _check_name(kept.get("order", "ascending"), ORDERS, f"{where}: order")
     if "samples" in values:
         kept["samples"] = _expect(values["samples"], int, f"{where}: samples")
         if kept["samples"] < 1:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.errors import UserError
+from resnet_spiking.studies.attacking import attack_settings
 from resnet_spiking.studies.forecast import makespan
 from resnet_spiking.studies.grid import Run, expand
 from resnet_spiking.studies.identity import Identities
@@ -79,6 +80,17 @@ def test_an_attack_can_leave_out_what_else_was_trained_of_a_neuron() -> None:
         UserError, match=r"train 'heads' is in no grid \(did you mean 'head'\?\); there is decoder, head"
     ):
         attacked(train="heads")
+
+
+def test_the_order_of_the_radii_is_another_evaluation_and_reaches_the_attack() -> None:
+    def planned(**block: object) -> Task:
+        tasks = plan_study(parse_study({"name": "a", "grid": [{"neuron": "lif"}], "attack": [block]}, "a"))
+        return next(task for task in tasks if task.kind == "attack")
+
+    down = planned(order="descending")
+    assert down.key != planned().key == planned(order="ascending").key
+    assert attack_settings(down.payload).order == "descending"
+    assert attack_settings(planned().payload).order == "ascending"
 
 
 def test_heads_of_several_seeds_stand_on_one_default(pictures: Path) -> None:

@@ -32,6 +32,7 @@ WRONG = {
     "backbone": ('[backbones.resnet81]\nweights = "x"\n[[grid]]', "did you mean 'resnet18'"),
     "name": ('name = "../x"\n[[grid]]', "names a folder"),
     "norm": ('[[grid]]\n[attack]\nnorm = "l1"', "choose from: linf, l2"),
+    "order": ('[[grid]]\n[attack]\norder = "descend"', "did you mean 'descending'"),
     "attack": ("[[grid]]\n[attack]\nepsilon = 1", "'epsilon' is unknown"),
     "attack seed": ("[[grid]]\nseed = [0, 1]\n[attack]\nseeds = [2]", "seeds 2 is in no grid"),
     "eps": ('[[grid]]\n[attack]\neps = ["1/255", "1/255"]', "different values"),
@@ -76,7 +77,7 @@ axes = st.fixed_dictionaries(
 @settings(max_examples=50, deadline=None)
 @given(st.lists(axes, min_size=1, max_size=3))
 def test_a_study_survives_being_stored(grids: list[dict[str, Any]]) -> None:
-    study = parse_study({"name": "x", "grid": grids, "attack": {"eps": ["1/255"], "samples": 5}}, "here")
+    study = parse_study({"name": "x", "grid": grids, "attack": {"eps": ["1/255"], "order": "descending"}}, "here")
     assert parse_study(study.as_dict(), "there") == study
 
 
