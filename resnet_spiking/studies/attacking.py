@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,7 @@ def attack_networks(folder: Path, label: str, payload: dict[str, Any], environme
     costs its own attack.
     """
     output, parts = folder / "attacks" / label, _parts(folder, label)
-    ahead = [path for path in sorted(parts.glob("*")) if (path / "result.json").exists()]
-    _attack(folder, payload, output, [*ahead, *_kin(folder, label)], environment)
+    _attack(folder, payload, output, [*_finished(parts.glob("*")), *_kin(folder, label)], environment)
     shutil.rmtree(parts, ignore_errors=True)
     return output / "result.json"
 
@@ -56,11 +55,12 @@ def _parts(folder: Path, label: str) -> Path:
 def _kin(folder: Path, label: str) -> list[Path]:
     """Return the finished evaluations that differ from ``label`` in nothing but their networks."""
     # A label ends in the key of its networks; what stands before is the same for fewer or more of them.
-    return [
-        path
-        for path in sorted((folder / "attacks").glob(f"{label.rpartition('-')[0]}-*"))
-        if path.name != label and (path / "result.json").exists()
-    ]
+    alike = (folder / "attacks").glob(f"{label.rpartition('-')[0]}-*")
+    return _finished(path for path in alike if path.name != label)
+
+
+def _finished(folders: Iterable[Path]) -> list[Path]:
+    return [path for path in sorted(folders) if (path / "result.json").exists()]
 
 
 def _attack(

@@ -75,12 +75,14 @@ class Board:
                     known[sort].append(taken)
         typical = {sort: sum(values) / len(values) for sort, values in known.items()}
         done = [key for key, state in self.states.items() if state in ("done", "failed")]
+        # An attack of before there were parts, or one that cannot be, leaves them waiting: they are not to come.
+        ended = {self.tasks[key].label for key in done if key in self.tasks and self.tasks[key].kind == "attack"}
         expected: dict[str, float] = {}
         parted = any(task.kind == "part" for task in self.tasks.values())
         silent = {"features", "attack"} if parted else {"features"}
         known_runs = unknown = 0
         for key, task in self.tasks.items():
-            if self.states[key] in ("waiting", "running"):
+            if self.states[key] in ("waiting", "running") and task.payload.get("attack") not in ended:
                 alike = next((sort for sort in _sorts(task) if sort in typical), None)
                 if task.kind not in silent:
                     known_runs, unknown = known_runs + (alike is not None), unknown + (alike is None)

@@ -156,8 +156,9 @@ class _Planning:
         affinity = f"attack {default.dataset} {backbone}"
         parts = []
         for network in networks:
+            assert network.run
             part = {**payload, "attack": label, "network": network.label}
-            name = f"{label}-{network_name(network.run)}-{network.key[:8]}" if network.run else label
+            name = f"{label}-{network_name(network.run)}-{network.key[:8]}"
             parts.append(self._add(Task(content_key("part", key, network.key), "part", name, part, keys, affinity)).key)
         self._add(Task(key, "attack", label, payload, (*keys, *parts), affinity))
 

@@ -25,7 +25,7 @@ ATTACK = Task("attack", "attack", "attack", {"bundle": "standard"}, ("a",))
 
 
 def part(key: str) -> Task:
-    return Task(key, "part", key, {"bundle": "standard"}, ("default", "a"))
+    return Task(key, "part", key, {"bundle": "standard", "attack": "attack"}, ("default", "a"))
 
 
 def test_nothing_is_known_before_a_first_run() -> None:
@@ -63,3 +63,8 @@ def test_an_attack_is_judged_by_its_parts() -> None:
     assert board(tasks, {"default": 100, "a": 10}).time_left() is None
     assert board(tasks, {"default": 100, "a": 10, "p": 50}).time_left() == TimeLeft(100, whole=True)
     assert board(tasks, {"default": 100, "a": 10, "p": 50}, workers=2).time_left() == TimeLeft(50, whole=True)
+
+
+def test_parts_of_an_attack_that_has_ended_are_not_to_come() -> None:
+    tasks = [DEFAULT, head("a", neuron="lif"), head("b", neuron="lif", seed=1), part("p"), part("q"), ATTACK]
+    assert board(tasks, {"default": 100, "a": 10, "p": 50, "attack": 1}).time_left() == TimeLeft(10, whole=True)
