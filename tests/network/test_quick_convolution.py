@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from resnet_spiking.network import quick_convolution
-from resnet_spiking.network.quick_convolution import LEAST_CHANNELS, LEAST_TILES, QuickConv2d, quicken
+from resnet_spiking.network.quick_convolution import LEAST_CHANNELS, LEAST_TILES, LEAST_WEIGHTS, QuickConv2d, quicken
 from resnet_spiking.network.small_map import LARGEST_MAP
 
 
@@ -31,7 +31,16 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     watched("minimal_filtering")
     watched("taps_product")
+    watched("patch_product")
     return names
+
+
+@pytest.fixture(params=[True, False], ids=["matrix units", "none"])
+def matrix_units(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the code takes the processor for one with matrix units; the products themselves run on any."""
+    present: bool = request.param
+    monkeypatch.setattr(quick_convolution, "has_matrix_units", lambda: present)
+    return present
 
 
 def layer(channels: int = LEAST_CHANNELS, *, bias: bool = True, stride: int = 1) -> tuple[nn.Module, nn.Module]:
@@ -116,3 +125,55 @@ def test_large_maps_and_autocast_take_the_ordinary_convolution(taken: list[str])
     assert not taken
     quick(small)
     assert taken == ["taps_product"]
+
+
+def test_one_pixel_kernels_on_small_maps_take_the_ordinary_convolution(taken: list[str]) -> None:
+    ordinary = nn.Sequential(nn.Conv2d(4, 5, 1))
+    quick = copy.deepcopy(ordinary)
+    quicken(quick)
+    images = torch.randn(3, 4, 2, 2)
+    assert torch.equal(quick(images), ordinary(images))
+    assert not taken
+
+
+@pytest.mark.parametrize("block", ["layer4", "bottlenecks"])
+def test_a_stage_trains_in_bf16_as_ordinary_convolutions_do(block: str, taken: list[str], matrix_units: bool) -> None:
+    """The rounding of bf16 differs, its size does not: neither is farther from fp64 than the other by a tenth."""
+    torch.manual_seed(0)
+    network = models.resnet18(weights=None) if block == "layer4" else models.resnet50(weights=None)
+    plain = network.layer4.train()
+    quick, exact = copy.deepcopy(plain), copy.deepcopy(plain).double()
+    quicken(quick)
+    images = torch.randn(8, 256 if block == "layer4" else 1024, 4, 4)
+    for stage, pixels in ((plain, images), (quick, images.bfloat16()), (exact, images.bfloat16().double())):
+        with torch.autocast("cpu", torch.bfloat16, enabled=stage is not exact):
+            output = stage(pixels)
+        output.double().square().mean().backward()
+    large = [module for module in plain.modules() if isinstance(module, nn.Conv2d)]
+    large = [module for module in large if module.weight.numel() >= LEAST_WEIGHTS]
+    assert taken == ["patch_product"] * (len(large) if matrix_units else 0)
+    assert len(large) >= 4
+
+    def apart(stage: nn.Module) -> float:
+        wanted = torch.cat([parameter.grad.flatten() for parameter in exact.parameters()])
+        found = torch.cat([parameter.grad.flatten() for parameter in stage.parameters()])
+        return float((found.double() - wanted).norm() / wanted.norm())
+
+    assert apart(quick) < 1.1 * apart(plain) < 0.2
+
+
+def test_scores_in_bf16_are_those_of_the_ordinary_convolution(taken: list[str], matrix_units: bool) -> None:
+    quick, ordinary = layer(512)
+    images = torch.randn(4, 512, 4, 4)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(quick(images), ordinary(images))
+    assert not taken
+
+
+def test_bf16_adds_the_bias(taken: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quick_convolution, "has_matrix_units", lambda: True)
+    quick, ordinary = layer(512)
+    images = torch.randn(4, 512, 4, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(quick(images), ordinary(images), rtol=2**-7, atol=2**-7)
+    assert taken == ["patch_product"]

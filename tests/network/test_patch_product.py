@@ -1,0 +1,68 @@
+"""Convolutions as products of patches and kernels against torch's convolution."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from resnet_spiking.network.patch_product import patch_product
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    batch=st.integers(0, 3),
+    size=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    channels_last=st.booleans(),
+)
+def test_output_and_gradients_are_those_of_the_convolution(
+    batch: int, size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int],
+    channels_last: bool,
+) -> None:  # fmt: skip
+    if any(extent + 2 * pad < k for extent, pad, k in zip(size, padding, kernel, strict=True)):
+        return
+    torch.manual_seed(0)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    images = torch.randn(batch, 3, *size, dtype=torch.float64).to(memory_format=layout).requires_grad_()
+    weight = torch.randn(4, 3, *kernel, dtype=torch.float64).to(memory_format=layout).requires_grad_()
+    found = patch_product(images, weight, stride, padding)
+    expected = nn.functional.conv2d(images, weight, None, stride, padding)
+    torch.testing.assert_close(found, expected)
+    outer = torch.randn_like(expected)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, (images, weight), outer),
+        torch.autograd.grad(expected, (images, weight), outer),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("needed", ["images", "weight"])
+def test_either_gradient_can_be_had_alone(needed: str) -> None:
+    torch.manual_seed(0)
+    images, weight = torch.randn(2, 3, 4, 4, dtype=torch.float64), torch.randn(2, 3, 3, 3, dtype=torch.float64)
+    operand = {"images": images, "weight": weight}[needed].requires_grad_()
+    (found,) = torch.autograd.grad(patch_product(images, weight, (1, 1), (1, 1)).square().sum(), operand)
+    (expected,) = torch.autograd.grad(nn.functional.conv2d(images, weight, padding=1).square().sum(), operand)
+    torch.testing.assert_close(found, expected)
+
+
+def test_bf16_rounds_each_result_once() -> None:
+    """Half a unit in the last place of bf16 is at most 2^-8 of a value; sums rounded on the way are off by more."""
+    torch.manual_seed(0)
+    images = torch.randn(4, 256, 4, 4).bfloat16().requires_grad_()
+    weight = torch.randn(64, 256, 3, 3).bfloat16().requires_grad_()
+    outer = torch.randn(4, 64, 4, 4).bfloat16()
+    output = patch_product(images, weight, (1, 1), (1, 1))
+    found = (output, *torch.autograd.grad(output, (images, weight), outer))
+    exact_images, exact_weight = (operand.detach().double().requires_grad_() for operand in (images, weight))
+    exact_output = nn.functional.conv2d(exact_images, exact_weight, padding=1)
+    exact = (exact_output, *torch.autograd.grad(exact_output, (exact_images, exact_weight), outer.double()))
+    for ours, wanted in zip(found, exact, strict=True):
+        assert ours.dtype == torch.bfloat16
+        torch.testing.assert_close(ours.double(), wanted, rtol=2**-8, atol=1e-4 * wanted.detach().std().item())
