@@ -18,6 +18,8 @@ Kind = Literal["any", "spiking", "stochastic"]
 BEST = "best"
 # What the head can be differentiated by besides its surrogates: `expected` when it draws its spikes, else `bptr`.
 DIVERSE = "diverse"
+# Steps of an attack on what all others have left, as many as the convergence check of `thorough` asks for.
+LONG = 1000
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,14 @@ class Stage:
 
     @property
     def label(self) -> str:
-        """The stage's name in results: attack, gradient mode unless it is the model's own, number of a restart."""
+        """The stage's name in results: attack, gradient mode unless it is the model's own, number of a restart.
+
+        Steps are named where they are not those of a bundle's other stages: of the literature's attacks and of one
+        with ``LONG`` or more.
+        """
         name = self.attack + (f"+{self.mode}" if self.mode != "own" else "")
-        name += f"-{self.options['steps']}" if self.everything and self.options.get("steps") else ""
+        steps = self.options.get("steps", 0)
+        name += f"-{steps}" if steps and (self.everything or steps >= LONG) else ""
         name += f" from {self.source}" if self.source else ""
         return name + (f" #{self.copy + 1}" if self.copy else "")
 
@@ -132,6 +139,7 @@ _THOROUGH = Bundle(
         *(Stage("apgd-dlr", mode, {"steps": 100}) for mode in ("atan:2", "triangle:1")),
         *(Stage("apgd-margin", mode, {"steps": 100}) for mode in ("assg", "atan:2", "triangle:1")),
         *(Stage("apgd-ce", BEST, {"steps": 100}, copy=copy) for copy in range(5)),
+        Stage("apgd-ce", BEST, {"steps": LONG}),
         Stage("apgd-t", BEST, {"steps": 100, "loss": "margin", "classes": 9}),
         Stage("apgd-t", BEST, {"steps": 100, "loss": "dlr", "classes": 9}, copy=1),
         *(Stage("apgd-margin", mode, {"steps": 100}, only="spiking") for mode in ("bptr", "rga", "hart", "relu")),
@@ -141,7 +149,7 @@ _THOROUGH = Bundle(
         Stage("square", options={"queries": 5000}),
     ),
     minimum_norm=Stage("fmn", "atan:2", {"steps": 500}),
-    checking=Checking(images=100, survivors=50, long_steps=1000, probes=1000, surrogates=_GRID),
+    checking=Checking(images=100, survivors=50, long_steps=LONG, probes=1000, surrogates=_GRID),
 )
 
 BUNDLES = {bundle.name: bundle for bundle in (_QUICK, _STANDARD, _THOROUGH)}

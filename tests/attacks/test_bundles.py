@@ -51,6 +51,13 @@ def test_only_the_whole_bundles_claim_anything() -> None:
     assert single("pgd", "atan:8").stages[0].label == "pgd+atan:8"
 
 
+def test_the_thorough_bundle_goes_on_as_long_as_the_check_that_asks_for_more() -> None:
+    bundle = BUNDLES["thorough"]
+    (stage,) = (stage for stage in bundle.stages if stage.options.get("steps", 0) > 100)
+    assert stage.options["steps"] >= bundle.checking.long_steps
+    assert stage.label == "apgd-ce+best-1000"
+
+
 def test_unknown_names_come_with_the_nearest() -> None:
     with pytest.raises(UserError, match=r"'standart' is unknown \(did you mean 'standard'\?\)"):
         find_bundle("standart")
