@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.nn.grad import conv2d_input
+
+MOST_ENTRIES = 2**26
+"""Of the patches that are made at a time: a batch with more goes in parts."""
 
 
 def patch_product(images: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
@@ -20,8 +24,8 @@ def patch_product(images: Tensor, weight: Tensor, stride: tuple[int, int], paddi
 
     and with stride 1 the gradient to the images is the same kind of product, of the padded dL/dy and the kernels
     turned by half a turn. Other strides leave that gradient to torch. Each product sums in the accumulators of the
-    hardware (fp32 for bf16) and is rounded once. Patches are made again for the gradient instead of being kept. It is
-    differentiable once, with respect to both operands, which have one dtype.
+    hardware (fp32 for bf16) and is rounded once; dL/dW of a batch in parts, once a part. Patches are made again for
+    the gradient instead of being kept. It is differentiable once, with respect to both operands, which have one dtype.
     """
     result: Tensor = _PatchProduct.apply(images, weight, stride, padding)
     return result
@@ -51,19 +55,35 @@ class _PatchProduct(torch.autograd.Function):
             else:
                 to_images = conv2d_input(images.shape, weight, gradient, stride, padding)
         if context.needs_input_grad[1]:
-            patches = _patches(images, (kernel[0], kernel[1]), stride, padding)
-            rows = gradient.permute(0, 2, 3, 1).reshape(-1, made)
-            to_weight = (rows.t() @ patches.flatten(0, 2)).view(made, *kernel, channels).permute(0, 3, 1, 2)
+            parts = zip(_parts(images, images, weight), _parts(gradient, images, weight), strict=True)
+            sums = [_to_kernels(part, outer, kernel, stride, padding) for part, outer in parts]
+            total = sums[0] if len(sums) == 1 else torch.stack(sums).sum(0)
+            to_weight = total.view(made, *kernel, channels).permute(0, 3, 1, 2)
         return to_images, to_weight, None, None
 
 
 def _product(images: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
-    patches = _patches(images, (weight.shape[2], weight.shape[3]), stride, padding)
     kernels = weight.permute(0, 2, 3, 1).flatten(1)
-    return (patches @ kernels.t()).permute(0, 3, 1, 2)
+    parts = _parts(images, images, weight)
+    outputs = [_patches(part, weight.shape[2:], stride, padding) @ kernels.t() for part in parts]
+    return (outputs[0] if len(outputs) == 1 else torch.cat(outputs)).permute(0, 3, 1, 2)
 
 
-def _patches(images: Tensor, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+def _to_kernels(
+    images: Tensor, gradient: Tensor, kernel: Sequence[int], stride: tuple[int, int], padding: tuple[int, int]
+) -> Tensor:
+    """Return dL/dW ``[O, k k C]``."""
+    patches = _patches(images, kernel, stride, padding).flatten(0, 2)
+    return gradient.permute(0, 2, 3, 1).flatten(0, 2).t() @ patches
+
+
+def _parts(batch: Tensor, images: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+    """Return ``batch`` split into parts of so many images that their patches have at most ``MOST_ENTRIES``."""
+    entries = weight[0].numel() * images.shape[2:].numel()
+    return batch.split(max(1, MOST_ENTRIES // max(1, entries)))
+
+
+def _patches(images: Tensor, kernel: Sequence[int], stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
     """Return the patches ``[B, h, w, k k C]`` of ``images``: a copy, or a view where the kernel is one pixel."""
     pixels = images.permute(0, 2, 3, 1)
     if any(padding):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from resnet_spiking.network import patch_product as module
 from resnet_spiking.network.patch_product import patch_product
 
 
@@ -50,6 +51,26 @@ def test_either_gradient_can_be_had_alone(needed: str) -> None:
     (found,) = torch.autograd.grad(patch_product(images, weight, (1, 1), (1, 1)).square().sum(), operand)
     (expected,) = torch.autograd.grad(nn.functional.conv2d(images, weight, padding=1).square().sum(), operand)
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("entries", [1, 27 * 16 * 2])
+def test_parts_of_a_batch_give_what_the_whole_gives(entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(5, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(4, 3, 3, 3, dtype=torch.float64, requires_grad=True)
+
+    def results() -> tuple[torch.Tensor, ...]:
+        output = patch_product(images, weight, (1, 1), (1, 1))
+        return (output, *torch.autograd.grad(output.square().sum(), (images, weight)))
+
+    whole = results()
+    sizes: list[int] = []
+    patches = module._patches
+    monkeypatch.setattr(module, "_patches", lambda part, *rest: sizes.append(len(part)) or patches(part, *rest))
+    monkeypatch.setattr(module, "MOST_ENTRIES", entries)
+    for found, expected in zip(results(), whole, strict=True):
+        torch.testing.assert_close(found, expected)
+    assert max(sizes) == max(1, entries // (27 * 16))
 
 
 def test_bf16_rounds_each_result_once() -> None:
