@@ -48,6 +48,7 @@ def test_either_gradient_can_be_had_alone(needed: str) -> None:
 
 
 def test_rounding_in_fp32_stays_near_that_of_the_convolution() -> None:
+    """Twice that of the convolution on a processor with AVX2, ten times that of a better one with AVX-512."""
     torch.manual_seed(0)
     images, weight = torch.randn(8, 512, 8, 8), torch.randn(64, 512, 3, 3)
     exact = nn.functional.conv2d(images.double(), weight.double(), padding=1)
@@ -56,7 +57,7 @@ def test_rounding_in_fp32_stays_near_that_of_the_convolution() -> None:
         return float((output - exact).square().mean().sqrt() / exact.square().mean().sqrt())
 
     ordinary = rounding(nn.functional.conv2d(images, weight, padding=1))
-    assert rounding(minimal_filtering(images, weight)) < max(5 * ordinary, 2e-6)
+    assert rounding(minimal_filtering(images, weight)) < min(15 * ordinary, 4e-6)
 
 
 def test_zeros_stay_zeros() -> None:
