@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from convolution_checks import assert_either_gradient_alone, assert_same, random_operands
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -21,30 +22,14 @@ from resnet_spiking.network.minimal_filtering import minimal_filtering, transfor
 def test_output_and_gradients_are_those_of_the_convolution(
     batch: int, channels: tuple[int, int], size: tuple[int, int], channels_last: bool
 ) -> None:
-    torch.manual_seed(0)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    images = torch.randn(batch, channels[0], *size, dtype=torch.float64).to(memory_format=layout).requires_grad_()
-    weight = torch.randn(channels[1], channels[0], 3, 3, dtype=torch.float64).to(memory_format=layout).requires_grad_()
+    images, weight = random_operands(batch, channels, size, (3, 3), channels_last)
     found = minimal_filtering(images, weight)
     expected = nn.functional.conv2d(images, weight, padding=1)
-    torch.testing.assert_close(found, expected)
-    outer = torch.randn_like(expected)
-    for ours, theirs in zip(
-        torch.autograd.grad(found, (images, weight), outer),
-        torch.autograd.grad(expected, (images, weight), outer),
-        strict=True,
-    ):
-        torch.testing.assert_close(ours, theirs)
+    assert_same(found, expected, (images, weight))
 
 
-@pytest.mark.parametrize("needed", ["images", "weight"])
-def test_either_gradient_can_be_had_alone(needed: str) -> None:
-    torch.manual_seed(0)
-    images, weight = torch.randn(2, 3, 4, 4, dtype=torch.float64), torch.randn(2, 3, 3, 3, dtype=torch.float64)
-    operand = {"images": images, "weight": weight}[needed].requires_grad_()
-    (found,) = torch.autograd.grad(minimal_filtering(images, weight).square().sum(), operand)
-    (expected,) = torch.autograd.grad(nn.functional.conv2d(images, weight, padding=1).square().sum(), operand)
-    torch.testing.assert_close(found, expected)
+def test_either_gradient_can_be_had_alone() -> None:
+    assert_either_gradient_alone(minimal_filtering)
 
 
 def test_rounding_in_fp32_stays_near_that_of_the_convolution() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from convolution_checks import assert_either_gradient_alone, assert_same, random_operands
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -27,37 +28,19 @@ def test_output_and_gradients_are_those_of_the_convolution(
 ) -> None:  # fmt: skip
     if any(extent + 2 * pad < k for extent, pad, k in zip(size, padding, kernel, strict=True)):
         return
-    torch.manual_seed(0)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    images = torch.randn(batch, 3, *size, dtype=torch.float64).to(memory_format=layout).requires_grad_()
-    weight = torch.randn(4, 3, *kernel, dtype=torch.float64).to(memory_format=layout).requires_grad_()
+    images, weight = random_operands(batch, (3, 4), size, kernel, channels_last)
     found = patch_product(images, weight, stride, padding)
     expected = nn.functional.conv2d(images, weight, None, stride, padding)
-    torch.testing.assert_close(found, expected)
-    outer = torch.randn_like(expected)
-    for ours, theirs in zip(
-        torch.autograd.grad(found, (images, weight), outer),
-        torch.autograd.grad(expected, (images, weight), outer),
-        strict=True,
-    ):
-        torch.testing.assert_close(ours, theirs)
+    assert_same(found, expected, (images, weight))
 
 
-@pytest.mark.parametrize("needed", ["images", "weight"])
-def test_either_gradient_can_be_had_alone(needed: str) -> None:
-    torch.manual_seed(0)
-    images, weight = torch.randn(2, 3, 4, 4, dtype=torch.float64), torch.randn(2, 3, 3, 3, dtype=torch.float64)
-    operand = {"images": images, "weight": weight}[needed].requires_grad_()
-    (found,) = torch.autograd.grad(patch_product(images, weight, (1, 1), (1, 1)).square().sum(), operand)
-    (expected,) = torch.autograd.grad(nn.functional.conv2d(images, weight, padding=1).square().sum(), operand)
-    torch.testing.assert_close(found, expected)
+def test_either_gradient_can_be_had_alone() -> None:
+    assert_either_gradient_alone(lambda images, weight: patch_product(images, weight, (1, 1), (1, 1)))
 
 
 @pytest.mark.parametrize("entries", [1, 27 * 16 * 2])
 def test_parts_of_a_batch_give_what_the_whole_gives(entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    images = torch.randn(5, 3, 4, 4, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(4, 3, 3, 3, dtype=torch.float64, requires_grad=True)
+    images, weight = random_operands(5, (3, 4), (4, 4), (3, 3))
 
     def results() -> tuple[torch.Tensor, ...]:
         output = patch_product(images, weight, (1, 1), (1, 1))
