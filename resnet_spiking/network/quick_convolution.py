@@ -63,10 +63,10 @@ class QuickConv2d(nn.Conv2d):
         )
 
     def _applies(self, images: Tensor) -> bool:
-        exact = (torch.float32, torch.float64)
+        other = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float64
         return (
             images.device.type == "cpu"
-            and images.dtype in (exact if not torch.is_autocast_enabled("cpu") else (torch.float32, torch.bfloat16))
+            and images.dtype in (torch.float32, other)
             and not torch.compiler.is_compiling()
             and images.ndim == 4
             and self.groups == 1
