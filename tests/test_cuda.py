@@ -15,6 +15,7 @@ from neurons import PEERS, NeuronParameters, list_neurons, make_neuron
 from resnet_spiking.attacks import attack
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.images import Dataset
+from resnet_spiking.data.views import Views
 from resnet_spiking.network.arithmetic import plain_arithmetic
 from resnet_spiking.network.classifier import Classifier
 from resnet_spiking.network.preprocess import Preprocess
@@ -38,6 +39,13 @@ CONFIG = RunConfig(
     head_lr=5e-3,
 )
 GPU = torch.device("cuda")
+
+
+def test_views_are_those_of_the_cpu() -> None:
+    views, indices = Views(flip=True, shifts=3), torch.randperm(5000)[:64]
+    pixels, chosen = torch.rand(64, 3, 32, 32), torch.arange(64) % 8
+    ours = views.apply(pixels, indices, chosen)
+    assert torch.equal(views.apply(pixels.cuda(), indices, chosen).cpu(), ours)
 
 
 def _figures(result: dict[str, Any]) -> dict[str, Any]:

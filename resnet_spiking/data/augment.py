@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -23,8 +25,9 @@ def shift(pixels: Tensor, reach: int, top: Tensor, left: Tensor) -> Tensor:
     """Cut each image ``[B, C, H, W]`` out of its reflection-padded self at ``top [B]``, ``left [B]`` in 0..2 reach."""
     batch, channels, height, width = pixels.shape
     padded = functional.pad(pixels, (reach,) * 4, mode="reflect")
-    rows = (top[:, None] + torch.arange(height))[:, None, :, None]
-    columns = (left[:, None] + torch.arange(width))[:, None, None, :]
-    sample = torch.arange(batch)[:, None, None, None]
-    channel = torch.arange(channels)[None, :, None, None]
+    up_to = partial(torch.arange, device=pixels.device)
+    rows = (top[:, None] + up_to(height))[:, None, :, None]
+    columns = (left[:, None] + up_to(width))[:, None, None, :]
+    sample = up_to(batch)[:, None, None, None]
+    channel = up_to(channels)[None, :, None, None]
     return padded[sample, channel, rows, columns]

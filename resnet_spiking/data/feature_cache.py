@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from resnet_spiking.config import content_key
 from resnet_spiking.data.images import ImageSet
+from resnet_spiking.data.transfer import sent
 from resnet_spiking.data.views import PLAIN, Views
 
 CPU = torch.device("cpu")
@@ -48,7 +49,7 @@ class FeatureSource:
         chosen = torch.zeros_like(indices) if chosen is None else chosen.long()
         if self.stored is None:
             return self.compute(indices, chosen)
-        rows = _picked(self.stored, chosen, indices).to(self.device)
+        rows = sent(_picked(self.stored, chosen, indices), self.device)
         return rows.permute(0, 3, 1, 2) if rows.ndim == 4 else rows
 
 
@@ -62,8 +63,8 @@ def features_of(
     """
 
     def compute(indices: Tensor, chosen: Tensor) -> Tensor:
-        pixels = views.apply(images.pixels(indices), indices, chosen)
-        pixels = pixels.to(device).contiguous(memory_format=torch.channels_last)
+        pixels = views.apply(sent(images.pixels(indices), device), indices, chosen)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
         parts = pixels.split(CPU_PART) if device.type == "cpu" else (pixels,)
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             features = torch.cat([frozen(part) for part in parts])

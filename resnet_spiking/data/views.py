@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from resnet_spiking.data.augment import shift
+from resnet_spiking.data.transfer import sent
 from resnet_spiking.training.randomness import generator_for
+
+BLOCK = 4096  # images whose offsets are drawn at once
 
 
 @dataclass(frozen=True)
@@ -40,27 +43,31 @@ class Views:
         return torch.randint(0, 1 + self.shifts, (size,), generator=generator) * (1 + self.flip) + mirrored
 
     def apply(self, pixels: Tensor, indices: Tensor, chosen: Tensor) -> Tensor:
-        """Return the ``chosen [B]`` views of ``pixels [B, C, H, W]``, which stand at ``indices [B]`` in their set."""
+        """Return the ``chosen [B]`` views of ``pixels [B, C, H, W]``, which stand at ``indices [B]`` in their set.
+
+        The pixels may lie on any device; the others are on the CPU.
+        """
         number, mirrored = chosen // (1 + self.flip), chosen % (1 + self.flip) > 0
         if number.any():
             reach = min(pixels.shape[-2:]) // 8
-            offsets = torch.full((2, len(pixels)), reach)
+            offsets, blocks = torch.full((2, len(pixels)), reach), int(indices.max()) // BLOCK + 1
             for of in number.unique().tolist():
                 if of:
                     members = number == of
-                    offsets[:, members] = _offsets(of, reach, int(indices.max()) + 1)[:, indices[members]]
-            pixels = shift(pixels, reach, offsets[0], offsets[1])
-        return torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
+                    offsets[:, members] = _offsets(of, reach, blocks)[:, indices[members]]
+            top, left = sent(offsets, pixels.device)
+            pixels = shift(pixels, reach, top, left)
+        return torch.where(sent(mirrored, pixels.device)[:, None, None, None], pixels.flip(-1), pixels)
 
 
 PLAIN = Views()
 
 
 @lru_cache(maxsize=64)
-def _offsets(number: int, reach: int, count: int) -> Tensor:
-    """Return the offsets ``[2, at least count]`` of shift ``number``; a longer table begins like a shorter one."""
-    blocks = [
-        torch.randint(0, 2 * reach + 1, (2, 4096), generator=generator_for(0, "shift", number, block))
-        for block in range(-(-count // 4096))
+def _offsets(number: int, reach: int, blocks: int) -> Tensor:
+    """Return the offsets ``[2, blocks * BLOCK]`` of shift ``number``; a longer table begins like a shorter one."""
+    drawn = [
+        torch.randint(0, 2 * reach + 1, (2, BLOCK), generator=generator_for(0, "shift", number, block))
+        for block in range(blocks)
     ]
-    return torch.cat(blocks, 1)
+    return torch.cat(drawn, 1)
