@@ -30,7 +30,8 @@ from resnet_spiking.network import backbone
 from resnet_spiking.network.backbone import split_resnet
 from resnet_spiking.network.build import build_default
 from resnet_spiking.training.environment import Environment
-from resnet_spiking.training.loop import make_optimizer, train_step
+from resnet_spiking.training.loop import train_step
+from resnet_spiking.training.optimizer import make_optimizer
 from resnet_spiking.training.run import train_run
 
 RECIPES = {"plain": ("decoder", "fp32"), "decoder": ("decoder", "auto"), "head": ("head", "auto")}

@@ -48,6 +48,8 @@ BRANCH_ONLY = (
     "head_seed",
 )
 
+NEUTRAL = (("layer_decay", 1.0),)
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -60,6 +62,7 @@ class RunConfig:
     device is quick at (``resolve_precision``) when the run starts, and that is what is recorded.
     ``spiking`` says where the neurons are: in the head, or in stage 4 too. ``distill`` is the share of the
     branch's loss that compares it with Default (see ``training.distillation``).
+    ``layer_decay`` is the share of a stage's learning rate at which the stage below it learns.
     ``head_seed`` gives the spiking branch a seed of its own, so that several heads stand on one Default;
     None means ``seed``.
     """
@@ -89,6 +92,7 @@ class RunConfig:
     optimizer: str = "adamw"
     lr: float = 1e-3
     head_lr: float = 1e-3
+    layer_decay: float = 1.0
     momentum: float = 0.9
     weight_decay: float = 0.05
     schedule: str = "cosine"
@@ -130,6 +134,8 @@ class RunConfig:
         for name in ("beta", "label_smoothing", "momentum", "distill"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"--{name.replace('_', '-')} must lie in [0, 1], not {getattr(self, name)}")
+        if not 0 < self.layer_decay <= 1:
+            raise UserError(f"--layer-decay must lie above 0 and not above 1, not {self.layer_decay}")
         if self.alpha is not None and not 0 <= self.alpha <= 1:
             raise UserError(f"--alpha must lie in [0, 1], not {self.alpha}")
         if self.weight_decay < 0 or self.mixup < 0:
@@ -160,7 +166,9 @@ class RunConfig:
 
     def default_part(self) -> dict[str, object]:
         """Return the settings that the Default run depends on."""
-        return {name: value for name, value in self.as_dict().items() if name not in BRANCH_ONLY}
+        part = {name: value for name, value in self.as_dict().items() if name not in BRANCH_ONLY}
+        # A Default from before a setting was there is the one that its neutral value gives: its name stays.
+        return {name: value for name, value in part.items() if (name, value) not in NEUTRAL}
 
     def as_dict(self) -> dict[str, object]:
         """Return a JSON-ready dictionary; ``RunConfig.from_dict`` reads it back."""

@@ -102,6 +102,12 @@ def integers(option: str, text: str, count: int | None = None) -> tuple[int, ...
 )
 @click.option("--lr", type=float, default=1e-3, help="Peak learning rate of Default and of the stages.")
 @click.option("--head-lr", type=float, default=1e-3, help="Peak learning rate of the spiking head.")
+@click.option(
+    "--layer-decay",
+    type=float,
+    default=1.0,
+    help="Each stage below the fourth learns at this share of the rate of the one above it.",
+)
 @click.option("--momentum", type=float, default=0.9, help="For sgd.")
 @click.option("--weight-decay", type=float, default=0.05)
 @click.option("--schedule", default="cosine", metavar="cosine|constant")

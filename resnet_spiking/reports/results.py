@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_spiking.config import RunConfig
 from resnet_spiking.errors import UserError
 from resnet_spiking.reports import schema
 from resnet_spiking.training.files import file_sha256
@@ -97,6 +98,9 @@ def load_results(path: Path) -> Results:
     if "rows.jsonl" not in files:
         raise UserError(f"{folder / 'manifest.json'} lists no rows.jsonl; publish the results again")
     rows = _records(folder / "rows.jsonl", schema.ROW)
+    for row in rows:
+        # What an older version did not ask for was what is usual now.
+        row["config"] = {**RunConfig().as_dict(), **row["config"]}
     keys = [row["key"] for row in rows]
     if len(set(keys)) != len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)

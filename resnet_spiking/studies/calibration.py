@@ -17,7 +17,8 @@ from resnet_spiking.data.images import ImageSet
 from resnet_spiking.data.views import PLAIN, Views
 from resnet_spiking.network.build import build_default, build_spiking, build_trunk
 from resnet_spiking.studies.plan import Task
-from resnet_spiking.training.loop import make_optimizer, train_step
+from resnet_spiking.training.loop import train_step
+from resnet_spiking.training.optimizer import make_optimizer
 from resnet_spiking.training.precision import resolve_precision
 
 SAMPLE = 16  # images of a step that is timed first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,13 +15,17 @@ from torch.nn import functional
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.feature_cache import FeatureSource
+from resnet_spiking.data.transfer import sent
 from resnet_spiking.errors import UserError
 from resnet_spiking.network.arithmetic import plain_arithmetic
 from resnet_spiking.training.allocator import keep_freed_memory
 from resnet_spiking.training.distillation import distillation_loss
-from resnet_spiking.training.muon import Muon
+from resnet_spiking.training.optimizer import make_optimizer
 from resnet_spiking.training.randomness import generator_for
 from resnet_spiking.training.schedule import rate_at
+from resnet_spiking.training.tally import Tally
+
+READ = 16  # steps between two looks at the loss
 
 
 class Interrupted(Exception):
@@ -51,29 +56,6 @@ class Hooks:
 QUIET = Hooks()
 
 
-def make_optimizer(network: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
-    """Return AdamW, SGD or Muon with the head at ``head_lr``; biases, norms and decays have no weight decay.
-
-    Of Muon's matrices only those of the stages are orthogonal, not the head's.
-    """
-    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        of_stages, matrix = name.startswith(("stages.", "head.blocks.")), parameter.ndim > 1
-        peak = config.lr if of_stages else config.head_lr
-        decay = config.weight_decay if matrix else 0.0
-        orthogonal = config.optimizer == "muon" and of_stages and matrix
-        groups.setdefault((peak, decay, orthogonal), []).append(parameter)
-    described = [
-        {"params": members, "lr": peak, "peak": peak, "weight_decay": decay, "orthogonal": orthogonal}
-        for (peak, decay, orthogonal), members in groups.items()
-    ]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(described, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
-    if config.optimizer == "muon":
-        return Muon(described, config.lr)
-    return torch.optim.AdamW(described, lr=config.lr, fused=True)
-
-
 @plain_arithmetic()
 def fit(
     network: nn.Module,
@@ -95,7 +77,7 @@ def fit(
     (``keep_freed_memory``).
 
     Raises ``Interrupted`` after saving when ``hooks.should_stop()``; ``UserError`` when the loss
-    is no longer finite.
+    is no longer finite, which is looked at every ``READ`` steps and before anything is saved.
     """
     optimizer = optimizer or make_optimizer(network, config)
     start = start or Progress()
@@ -107,31 +89,23 @@ def fit(
     network.train()
     for epoch in range(start.epoch, epochs):
         order = torch.randperm(len(source), generator=generator_for(config.seed, phase, "order", epoch))
-        sums: dict[str, Any] = (
-            dict(start.sums)
-            if epoch == start.epoch and start.step
-            else {"loss": 0.0, "correct": 0, "rates": [], "seconds": 0.0}
-        )
-        for step in range(start.step if epoch == start.epoch else 0, steps):
+        first = start.step if epoch == start.epoch else 0
+        tally = Tally(source.device, start.sums if first else {})
+        for step in range(first, steps):
             began = time.perf_counter()
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * rate_at(epoch * steps + step, epochs * steps, config.schedule)
             chosen = order[step * batch_size : (step + 1) * batch_size]
-            loss, correct, rates = train_step(
-                network, source, labels, chosen, config, (phase, epoch, step), optimizer, teacher
-            )
-            if not torch.isfinite(loss):
-                raise UserError(
-                    f"the loss is no longer finite in epoch {epoch + 1}, step {step + 1}; lower --lr or --head-lr"
-                )
-            sums["loss"] += float(loss)
-            sums["correct"] += correct
-            sums["rates"] = [a + b for a, b in zip(sums["rates"], rates, strict=True)] if sums["rates"] else rates
-            sums["seconds"] += time.perf_counter() - began
+            tally.add(*train_step(network, source, labels, chosen, config, (phase, epoch, step), optimizer, teacher))
+            stopping = hooks.should_stop()
+            if stopping or (step + 1) % READ == 0 or step + 1 == steps:
+                _refuse_divergence(tally.read()["loss"], epoch, step)
+            tally.seconds += time.perf_counter() - began
             hooks.on_step(epoch, step, steps)
-            if hooks.should_stop():
-                hooks.save(optimizer, Progress(epoch, step + 1, sums, start.history))
+            if stopping:
+                hooks.save(optimizer, Progress(epoch, step + 1, tally.read(), start.history))
                 raise Interrupted
+        sums = tally.read()
         start.history.append(
             {
                 "phase": phase,
@@ -156,20 +130,20 @@ def train_step(
     place: tuple[str, int, int],
     optimizer: torch.optim.Optimizer,
     teacher: nn.Module | None = None,
-) -> tuple[Tensor, int, list[float]]:
-    """Do one optimiser step on the images ``chosen [B]``; return the loss, the hits and the spike rates.
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Do one optimiser step on the images ``chosen [B]``; return the loss, the hits and the spike rates, as scalars.
 
     ``place`` is (phase, epoch, step): with the seed it fixes every random draw. With a teacher the loss is
     ``(1 - distill) CE + distill KL`` (see ``distillation_loss``).
     """
     draw = generator_for(config.seed, *place, "augment")
     views = source.views.draw(len(chosen), draw)
-    features, targets = source.batch(chosen, views), labels[chosen.to(labels.device)]
+    features, targets = source.batch(chosen, views), labels[sent(chosen, labels.device)]
     other, share = targets, 1.0
     if config.mixup > 0:
         # torch's Beta distribution cannot draw from a generator of its own; numpy's can.
         share = float(np.random.default_rng(draw.initial_seed()).beta(config.mixup, config.mixup))
-        partner = torch.randperm(len(chosen), generator=draw).to(features.device)
+        partner = sent(torch.randperm(len(chosen), generator=draw), features.device)
         features, other = features * share + features[partner] * (1 - share), targets[partner]
     spikes_draw = generator_for(config.seed, *place, "spikes", device=source.device)
     logits, layers = network.trace(features, spikes_draw)  # type: ignore[operator]
@@ -185,5 +159,12 @@ def train_step(
     loss.backward()
     optimizer.step()
     # Of two mixed images the one with the larger share is what the network should see.
-    correct = int((logits.argmax(1) == (targets if share >= 0.5 else other)).sum())
-    return loss.detach(), correct, [float(spikes.detach().float().mean()) for spikes in layers]
+    correct = (logits.argmax(1) == (targets if share >= 0.5 else other)).sum()
+    return loss.detach(), correct, [spikes.detach().float().mean() for spikes in layers]
+
+
+def _refuse_divergence(loss: float, epoch: int, step: int) -> None:
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the loss is no longer finite in epoch {epoch + 1}, by step {step + 1}; lower --lr or --head-lr"
+        )

@@ -16,7 +16,8 @@ from resnet_spiking.network.operations import counting
 from resnet_spiking.training.checkpoint import load_state, save_state
 from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.files import write_atomically
-from resnet_spiking.training.loop import Hooks, Progress, fit, make_optimizer
+from resnet_spiking.training.loop import Hooks, Progress, fit
+from resnet_spiking.training.optimizer import make_optimizer
 from resnet_spiking.training.scoring import score
 
 

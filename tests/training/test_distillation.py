@@ -15,7 +15,8 @@ from resnet_spiking.data.views import PLAIN
 from resnet_spiking.errors import UserError
 from resnet_spiking.network.head import LinearHead
 from resnet_spiking.training.distillation import distillation_loss
-from resnet_spiking.training.loop import make_optimizer, train_step
+from resnet_spiking.training.loop import train_step
+from resnet_spiking.training.optimizer import make_optimizer
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])

@@ -12,7 +12,8 @@ from resnet_spiking.data.feature_cache import FeatureSource
 from resnet_spiking.data.images import Dataset
 from resnet_spiking.data.views import PLAIN
 from resnet_spiking.network.head import LinearHead
-from resnet_spiking.training.loop import make_optimizer, train_step
+from resnet_spiking.training.loop import train_step
+from resnet_spiking.training.optimizer import make_optimizer
 
 BATCH = 10
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from resnet_spiking.config import RunConfig
-from resnet_spiking.training.loop import make_optimizer
 from resnet_spiking.training.muon import COEFFICIENTS, ITERATIONS, Muon, orthogonalised
+from resnet_spiking.training.optimizer import make_optimizer
 
 
 def by_decomposition(matrix: Tensor) -> Tensor:

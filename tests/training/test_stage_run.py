@@ -16,7 +16,8 @@ from resnet_spiking.errors import UserError
 from resnet_spiking.network.spiking_stage import SpikingStage
 from resnet_spiking.training import verify
 from resnet_spiking.training.environment import Environment
-from resnet_spiking.training.loop import Interrupted, make_optimizer
+from resnet_spiking.training.loop import Interrupted
+from resnet_spiking.training.optimizer import make_optimizer
 from resnet_spiking.training.run import train_run
 from resnet_spiking.training.verify import load_network, verify_run
 
