@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neurons.base import Neuron
+    from neurons.base import NaNError, Neuron
     from neurons.names import NEURONS, PEERS, list_neurons
     from neurons.parameters import MODES, RESETS, SURROGATES, Mode, NeuronParameters
     from neurons.registry import make_neuron, native_parameters, register, unregister
@@ -22,6 +22,7 @@ _HOMES = {
     "backward_rule": "neurons.rule",
     "NEURONS": "neurons.names",
     "PEERS": "neurons.names",
+    "NaNError": "neurons.base",
     "Neuron": "neurons.base",
     "list_neurons": "neurons.names",
     "MODES": "neurons.parameters",
@@ -45,6 +46,7 @@ __all__ = [
     "RESETS",
     "SURROGATES",
     "Mode",
+    "NaNError",
     "Neuron",
     "NeuronParameters",
     "State",

@@ -24,6 +24,10 @@ SMALLEST_THRESHOLD = 1e-6
 _STEP_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
+class NaNError(ValueError):
+    """A current or state held NaN: not by mistake of the caller, where a training diverged."""
+
+
 class Neuron(nn.Module, ABC):
     """A layer of spiking neurons: current in, spikes and state out, nothing kept between calls.
 
@@ -113,7 +117,7 @@ class Neuron(nn.Module, ABC):
         Raises:
             TypeError: `current`, `state` or `generator` is not what is described, by type or dtype.
             ValueError: wrong rank, T = 0, wrong feature shape, a state of another shape, device or length, a generator
-                of another device, NaN.
+                of another device, NaN (`NaNError`).
         """
         compute = self._check_current(current)
         self._check_generator(generator, current)
@@ -287,7 +291,7 @@ class Neuron(nn.Module, ABC):
         witness = witness.detach()
         # A sum is a tenth of the work, and finite where no entry is NaN; infinite entries may make it NaN as well.
         if not math.isfinite(witness.sum()) and bool(torch.isnan(witness).any()):
-            raise ValueError("current (or state) must not hold NaN, got NaN")
+            raise NaNError("current (or state) must not hold NaN, got NaN")
 
 
 def _copy(generator: torch.Generator | None, device: torch.device) -> torch.Generator:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from neurons import NaNError
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.feature_cache import FeatureSource
 from resnet_spiking.data.transfer import sent
@@ -96,16 +98,21 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * rate_at(epoch * steps + step, epochs * steps, config.schedule)
             chosen = order[step * batch_size : (step + 1) * batch_size]
-            tally.add(*train_step(network, source, labels, chosen, config, (phase, epoch, step), optimizer, teacher))
+            place = (phase, epoch, step)
+            with _finite(epoch, step):
+                tally.add(*train_step(network, source, labels, chosen, config, place, optimizer, teacher))
             stopping = hooks.should_stop()
             if stopping or (step + 1) % READ == 0 or step + 1 == steps:
-                _refuse_divergence(tally.read()["loss"], epoch, step)
+                if not math.isfinite(tally.read()["loss"]):
+                    raise _divergence(epoch, step)
             tally.seconds += time.perf_counter() - began
             hooks.on_step(epoch, step, steps)
             if stopping:
                 hooks.save(optimizer, Progress(epoch, step + 1, tally.read(), start.history))
                 raise Interrupted
         sums = tally.read()
+        with _finite(epoch, steps - 1):
+            tested = hooks.test(network)
         start.history.append(
             {
                 "phase": phase,
@@ -114,7 +121,7 @@ def fit(
                 "train_accuracy": sums["correct"] / (steps * batch_size),
                 "train_spike_rates": [rate / steps for rate in sums["rates"]],
                 "seconds": sums["seconds"],
-                **hooks.test(network),
+                **tested,
             }
         )
         hooks.save(optimizer, Progress(epoch + 1, 0, {}, start.history))
@@ -163,8 +170,14 @@ def train_step(
     return loss.detach(), correct, [spikes.detach().float().mean() for spikes in layers]
 
 
-def _refuse_divergence(loss: float, epoch: int, step: int) -> None:
-    if not math.isfinite(loss):
-        raise UserError(
-            f"the loss is no longer finite in epoch {epoch + 1}, by step {step + 1}; lower --lr or --head-lr"
-        )
+@contextmanager
+def _finite(epoch: int, step: int) -> Iterator[None]:
+    """Report a neuron's NaN: weights are no longer finite, or a membrane overflowed, before the loss says so."""
+    try:
+        yield
+    except NaNError:
+        raise _divergence(epoch, step) from None
+
+
+def _divergence(epoch: int, step: int) -> UserError:
+    return UserError(f"the loss is no longer finite in epoch {epoch + 1}, by step {step + 1}; lower --lr or --head-lr")

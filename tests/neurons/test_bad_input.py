@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from neurons import NEURONS, NeuronParameters, make_neuron, register
+from neurons import NEURONS, NaNError, NeuronParameters, make_neuron, register
 
 SPIKING = [name for name in NEURONS if name != "relu"]
 
@@ -25,7 +25,8 @@ def test_nan_in_the_current(name: str, where: int) -> None:
     """Also at the first step, from where it must not be lost in a reset."""
     current = torch.rand(3, 2, 4)
     current[where, 1, 2] = float("nan")
-    with pytest.raises(ValueError, match=r"current .*must not hold NaN"):
+    assert issubclass(NaNError, ValueError)
+    with pytest.raises(NaNError, match=r"current .*must not hold NaN"):
         make_neuron(name)(current)
 
 

@@ -218,6 +218,14 @@ def test_divergence_is_one_line(tmp_path: Path, shapes: Dataset) -> None:
         train_run(replace(CONFIG, optimizer="sgd", lr=1e30, head_lr=1e30), tmp_path / "run", data=shapes)
 
 
+@pytest.mark.parametrize("neuron", ["lif", "snntorch-lif", "paralif-t"])
+@pytest.mark.parametrize("head_lr", [1e12, 1e30])
+def test_divergence_of_a_head_is_one_line(tmp_path: Path, shapes: Dataset, neuron: str, head_lr: float) -> None:
+    config = replace(CONFIG, neuron=neuron, train="head", optimizer="sgd", head_lr=head_lr, spiking_epochs=3)
+    with pytest.raises(UserError, match=r"no longer finite.*lower --lr"):
+        train_run(config, tmp_path / "run", data=shapes)
+
+
 def test_head_seeds_differ_on_one_default_and_verify(
     tmp_path: Path, shapes: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
