@@ -179,7 +179,7 @@ def _rows(sequence: Tensor) -> tuple[Tensor, int]:
     """The sequence [T, ...] in memory, and the elements from one step to the next: 0 when all steps are one."""
     if sequence.stride(0) == 0 or sequence.shape[0] == 1:
         return sequence[0].contiguous(), 0
-    return sequence.contiguous(), sequence[0].numel()
+    return sequence.contiguous(), sequence.numel() // sequence.shape[0]
 
 
 def _address(tensor: Tensor | None) -> int:
