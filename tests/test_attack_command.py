@@ -105,7 +105,7 @@ def test_a_single_attack_and_a_missing_default(at: Path, capsys: pytest.CaptureF
 
 BAD = {
     "no run": ([], "name at least one run"),
-    "absent run": (["runs/absent"], "runs/absent/result.json is missing"),
+    "absent run": (["runs/absent"], "runs/absent holds no run or evaluation (result.json is missing)"),
     "bundle": (["runs/lif", "--bundle", "standart"], "did you mean 'standard'"),
     "attack": (["runs/lif", "--attack", "apgdce"], "did you mean 'apgd-ce'"),
     "both": (["runs/lif", "--attack", "pgd", "--bundle", "quick"], "exclude each other"),
@@ -124,7 +124,7 @@ BAD = {
     "device": (["runs/lif", "--device", "tpu"], "give cpu, cuda"),
     "twice": (["runs/lif", "runs/lif"], "named twice"),
     "weights": (["runs/lif", "--weights", "absent.pth"], "absent.pth"),
-    "verify nothing": (["--verify", "absent"], "absent/result.json is missing"),
+    "verify nothing": (["--verify", "absent"], "absent holds no run or evaluation (result.json is missing)"),
     "verify and run": (["runs/lif", "--verify", "a"], "no runs"),
     "resume nothing": (["runs/lif", "--resume", "--output-dir", "absent"], "no evaluation to resume"),
     "output": (["runs/lif", "--output-dir", "/proc/forbidden/a"], "cannot write"),

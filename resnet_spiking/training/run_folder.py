@@ -15,11 +15,22 @@ FORMAT = 1
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read one of a run's JSON files. Raises ``UserError`` when it is missing, damaged or of another format."""
+    """Read one of the JSON files of a run or an evaluation.
+
+    Raises ``UserError`` when it is missing, damaged or of another format.
+    """
     try:
         value = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        folder = path.parent
+        if (folder / "config.json").exists():
+            raise UserError(f"{folder} is not finished ({path.name} is missing); continue it with --resume") from None
+        raise UserError(
+            f"{folder} holds no run or evaluation ({path.name} is missing); "
+            "name a folder that train or attack has finished"
+        ) from None
     except (OSError, ValueError):
-        raise UserError(f"{path} is missing or damaged; train the run again with --overwrite") from None
+        raise UserError(f"{path} is damaged; make it again with --overwrite") from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise UserError(f"{path} has another format than this version's ({FORMAT}); train the run again")
     return value
