@@ -57,7 +57,9 @@ def main() -> None:
 @click.option("--data-dir", multiple=True, metavar="NAME=PATH", help="Where a dataset lies; a folder of pictures too.")
 @click.option("--weights", multiple=True, metavar="BACKBONE=FILE", help="Weights of a backbone, as in train.")
 @click.option("--dry-run", is_flag=True, help="Print runs, what each reuses, disk and estimated time; run nothing.")
-@click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one per core]")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Worker processes.  [default: one per core; with --device cuda 1]"
+)
 @click.option("--engine", default="local", metavar="local|ray", help="Processes of this machine, or a Ray cluster.")
 @click.option("--address", metavar="HOST:PORT", help="Ray cluster.  [default: start Ray on this machine]")
 @click.option("--task-cpus", type=click.IntRange(1), help="Threads of a task.  [default: cores / workers; on Ray 1]")
@@ -109,7 +111,8 @@ def run(
     study = with_places(study, data_dir, weights)
     folder = output_dir or (file if file and file.is_dir() else Path("studies", study.name))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = workers or cores
+    # Runs that share a GPU wait for each other; Ray knows how many there are.
+    workers = workers or (1 if engine == "local" and device.startswith("cuda") else cores)
     resources = Resources(
         threads=task_cpus or (1 if engine == "ray" else max(1, cores // workers)),
         gpus=task_gpus if task_gpus is not None else float(device.startswith("cuda")),

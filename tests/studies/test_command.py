@@ -7,6 +7,7 @@ import pytest
 
 from resnet_spiking import study
 from resnet_spiking.studies.presets import PRESETS, preset_text
+from resnet_spiking.studies.work import Resources
 
 BAD = {
     "nothing": (["run"], "either a study file or --preset"),
@@ -48,3 +49,23 @@ def test_a_preset_can_be_printed_to_begin_from(name: str, capsys: pytest.Capture
         study.main(["preset", name])
     assert not stopped.value.code
     assert capsys.readouterr().out == preset_text(name)
+
+
+@pytest.mark.parametrize(
+    ("options", "workers", "threads"),
+    [("", 4, 1), ("--workers 2", 2, 2), ("--device cuda", 1, 4), ("--device cuda:1 --workers 2", 2, 2)],
+)
+def test_a_gpu_gets_one_worker_unless_more_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, options: str, workers: int, threads: int
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def planned(of: object, folder: Path, resources: Resources, count: int) -> None:
+        seen.append((count, resources.threads))
+
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(4), raising=False)
+    monkeypatch.setattr("resnet_spiking.studies.dry_run.print_dry_run", planned)
+    with pytest.raises(SystemExit) as stopped:
+        study.main(["--preset", "quick", "--dry-run", *options.split()])
+    assert not stopped.value.code
+    assert seen == [(workers, threads)]
