@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from resnet_spiking.errors import UserError
-from resnet_spiking.reports.results import Results, find_results, load_results
+from resnet_spiking.reports.results import Results, Row, find_results, load_results
 
 
 def load_collection(path: Path) -> Results:
@@ -29,6 +30,7 @@ def load_collection(path: Path) -> Results:
 
 
 def _together(path: Path, parts: list[Results]) -> Results:
+    parts = _told_apart(parts)
     _refuse_twice(parts, "run", lambda part: (row["key"] for row in part.rows))
     _refuse_twice(parts, "attack", lambda part: part.attacks)
     return Results(
@@ -44,6 +46,40 @@ def _together(path: Path, parts: list[Results]) -> Results:
         traces=_union(part.traces for part in parts),
         attacks=_union(part.attacks for part in parts),
         scaling=[row for part in parts for row in part.scaling],
+    )
+
+
+def _told_apart(parts: list[Results]) -> list[Results]:
+    """Give runs of one key that computed in different precisions keys of their own.
+
+    A key is made of the settings that were asked for, and ``precision = "auto"`` is another one on another machine.
+    """
+    first: dict[str, str] = {}
+    found = []
+    for part in parts:
+        precisions = {row["key"]: row["config"]["precision"] for row in part.rows}
+        names = {
+            key: f"{key}-{precision}"
+            for key, precision in precisions.items()
+            if first.setdefault(key, precision) != precision
+        }
+        found.append(_renamed(part, names) if names else part)
+    return found
+
+
+def _renamed(part: Results, names: dict[str, str]) -> Results:
+    def keyed(records: list[Row]) -> list[Row]:
+        return [{**record, "key": names.get(record["key"], record["key"])} for record in records]
+
+    def by_key(mapping: dict[str, Any]) -> dict[str, Any]:
+        return {names.get(key, key): value for key, value in mapping.items()}
+
+    return replace(
+        part,
+        rows=keyed(part.rows),
+        curves=keyed(part.curves),
+        predictions=by_key(part.predictions),
+        traces=by_key(part.traces),
     )
 
 

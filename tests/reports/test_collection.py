@@ -66,6 +66,30 @@ def test_what_two_studies_hold_is_counted_once_or_not_at_all(collection: Path) -
     assert str(collection / "third") in message
 
 
+def test_one_study_on_two_machines_that_compute_in_other_precisions_is_two(whole: Any, tmp_path: Path) -> None:
+    wrong = {"fp32": 10, "bf16": 40}
+    for precision, count in wrong.items():
+        study = type(whole)(name=precision)
+        for variant in ("default", "lif"):
+            study.run(variant, 0, range(count), precision="auto")
+        for row in study.rows:
+            row["config"]["precision"] = precision
+        study.write(tmp_path / precision)
+    alone = {precision: load_results(tmp_path / precision) for precision in wrong}
+    assert [row["key"] for row in alone["bf16"].rows] == [row["key"] for row in alone["fp32"].rows]
+    both = load_collection(tmp_path)
+    assert len({row["key"] for row in both.rows}) == 4
+    for row in both.rows:
+        correct = both.correct(row)
+        assert correct is not None
+        assert (~correct).sum() == wrong[row["config"]["precision"]]
+    for name in ("predictions", "traces"):
+        assert getattr(both, name).keys() <= {row["key"] for row in both.rows}
+    assert {record["key"] for record in both.curves} <= {row["key"] for row in both.rows}
+    assert len(both.curves) == sum(len(part.curves) for part in alone.values())
+    assert {group.accuracy.n for group in group_rows(both)} == {1}
+
+
 def test_a_damaged_part_is_refused(collection: Path) -> None:
     (collection / "second" / "curves.jsonl").write_text("{}\n")
     with pytest.raises(UserError, match=r"second.*sha256"):
