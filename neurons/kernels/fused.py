@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from neurons.kernels import numba_cpu, threads
 from neurons.kernels.codes import NONE, RESET_CODES, STE, SURROGATE_CODES
+from neurons.kernels.layout import in_rows
 from neurons.surrogate import Surrogate
 from neurons.unroll import State
 
@@ -39,7 +40,7 @@ class _Fused(torch.autograd.Function):
         surrogate: int,
         slope: float,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        x, x_row = _rows(current)
+        x, x_row = in_rows(current)
         v0, i0 = v0.contiguous(), None if i0 is None else i0.contiguous()
         b, th = _per_neuron(beta, current), _per_neuron(threshold, current)
         a = None if alpha is None else _per_neuron(alpha, current)
@@ -60,10 +61,10 @@ class _Fused(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         current, v0, i0, beta, alpha, threshold = ctx.saved_tensors
         needs = ctx.needs_input_grad
-        x, x_row = _rows(current)
+        x, x_row = in_rows(current)
         b, th = _per_neuron(beta, current), _per_neuron(threshold, current)
         a = None if alpha is None else _per_neuron(alpha, current)
-        grad, grad_row = _rows(current.new_zeros(()).expand(current.shape) if grads[0] is None else grads[0])
+        grad, grad_row = in_rows(current.new_zeros(()).expand(current.shape) if grads[0] is None else grads[0])
         grad_v, grad_i = (None if part is None else part.contiguous() for part in grads[1:])
         grad_x = torch.empty_like(current, memory_format=torch.contiguous_format)
         grad_v0 = grad_i0 = None
@@ -173,13 +174,6 @@ def _run(kernel: int, arguments: Any) -> None:
         # Four shares a thread: one that is held up leaves its work to the others.
         arguments.share = -(-blocks // (4 * count)) * numba_cpu.BLOCK
     threads.run(kernel, ctypes.addressof(arguments), count)
-
-
-def _rows(sequence: Tensor) -> tuple[Tensor, int]:
-    """The sequence [T, ...] in memory, and the elements from one step to the next: 0 when all steps are one."""
-    if sequence.stride(0) == 0 or sequence.shape[0] == 1:
-        return sequence[0].contiguous(), 0
-    return sequence.contiguous(), sequence.numel() // sequence.shape[0]
 
 
 def _address(tensor: Tensor | None) -> int:

@@ -17,6 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from neurons.kernels import codes
+from neurons.kernels.layout import in_rows
 from neurons.kernels.node import Terms, Wanted
 
 BLOCK = 128
@@ -221,7 +222,7 @@ def forward(
     columns = v0.numel()
     if columns == 0:
         return out, membrane, currents, v, i
-    x, row = _rows(current)
+    x, row = in_rows(current)
     b, a, th = (_per_neuron(value, current) for value in (beta, beta if alpha is None else alpha, threshold))
     _forward[(triton.cdiv(columns, BLOCK),)](
         x, row, v0, v0 if i0 is None else i0, b, a, th, out, out if membrane is None else membrane,
@@ -257,7 +258,7 @@ def backward(
     columns = v0.numel()
     if columns == 0:
         return grad_x, grad_v0, grad_i0, *per_column
-    incoming, row = _rows(grad)
+    incoming, row = in_rows(grad)
     b, a, th = (_per_neuron(value, membrane) for value in (beta, beta if alpha is None else alpha, threshold))
     places: list[Any] = [grad_v0 if column is None else column for column in per_column]
     _backward[(triton.cdiv(columns, BLOCK),)](
@@ -273,13 +274,6 @@ def backward(
         BLOCK=BLOCK, enable_fp_fusion=False,
     )  # fmt: skip
     return grad_x, grad_v0, grad_i0, *per_column
-
-
-def _rows(sequence: Tensor) -> tuple[Tensor, int]:
-    """The sequence in memory, and the elements from one step to the next: 0 when all steps are one."""
-    if sequence.stride(0) == 0 or sequence.shape[0] == 1:
-        return sequence[0].contiguous(), 0
-    return sequence.contiguous(), sequence.numel() // sequence.shape[0]
 
 
 def _columns(state: Tensor | None) -> tuple[Any, int]:

@@ -98,9 +98,10 @@ def load_results(path: Path) -> Results:
     if "rows.jsonl" not in files:
         raise UserError(f"{folder / 'manifest.json'} lists no rows.jsonl; publish the results again")
     rows = _records(folder / "rows.jsonl", schema.ROW)
+    usual = RunConfig().as_dict()
     for row in rows:
         # What an older version did not ask for was what is usual now.
-        row["config"] = {**RunConfig().as_dict(), **row["config"]}
+        row["config"] = {**usual, **row["config"]}
     keys = [row["key"] for row in rows]
     if len(set(keys)) != len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
