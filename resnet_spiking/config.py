@@ -41,6 +41,7 @@ BRANCH_ONLY = (
     "readout",
     "train",
     "head_lr",
+    "branch_lr",
     "spiking_epochs",
     "spiking",
     "distill",
@@ -63,6 +64,8 @@ class RunConfig:
     ``spiking`` says where the neurons are: in the head, or in stage 4 too. ``distill`` is the share of the
     branch's loss that compares it with Default (see ``training.distillation``).
     ``layer_decay`` is the share of a stage's learning rate at which the stage below it learns.
+    ``branch_lr`` is the stages' learning rate in the Y epochs of ``train="decoder"``; None means ``lr``, at which Default
+    trained them.
     ``head_seed`` gives the spiking branch a seed of its own, so that several heads stand on one Default;
     None means ``seed``.
     """
@@ -107,6 +110,7 @@ class RunConfig:
     distill: float = 0.0
     distill_temperature: float = 2.0
     head_seed: int | None = None
+    branch_lr: float | None = None
     train_samples: int | None = None
     test_samples: int | None = None
 
@@ -134,6 +138,14 @@ class RunConfig:
         for name in ("beta", "label_smoothing", "momentum", "distill"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"--{name.replace('_', '-')} must lie in [0, 1], not {getattr(self, name)}")
+        if self.branch_lr is not None:
+            if not 0 < self.branch_lr < float("inf"):
+                raise UserError(f"--branch-lr must be a positive number, not {self.branch_lr}")
+            if self.train == "head":
+                raise UserError(
+                    "--branch-lr cannot go with --train head: it is the stages' rate in the branch, and --train head "
+                    "freezes them; use --train decoder, or --head-lr for the head's rate"
+                )
         if not 0 < self.layer_decay <= 1:
             raise UserError(f"--layer-decay must lie above 0 and not above 1, not {self.layer_decay}")
         if self.alpha is not None and not 0 <= self.alpha <= 1:
@@ -163,6 +175,11 @@ class RunConfig:
     def branch_seed(self) -> int:
         """The seed of the spiking branch: ``head_seed`` where it is given, else ``seed``."""
         return self.seed if self.head_seed is None else self.head_seed
+
+    @property
+    def stages_lr(self) -> float:
+        """The stages' learning rate in the spiking branch: ``branch_lr`` where it is given, else ``lr``."""
+        return self.lr if self.branch_lr is None else self.branch_lr
 
     def default_part(self) -> dict[str, object]:
         """Return the settings that the Default run depends on."""

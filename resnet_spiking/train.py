@@ -103,6 +103,11 @@ def integers(option: str, text: str, count: int | None = None) -> tuple[int, ...
 @click.option("--lr", type=float, default=1e-3, help="Peak learning rate of Default and of the stages.")
 @click.option("--head-lr", type=float, default=1e-3, help="Peak learning rate of the spiking head.")
 @click.option(
+    "--branch-lr",
+    type=float,
+    help="Peak learning rate of the stages while the branch trains them (--train decoder).  [default: --lr]",
+)
+@click.option(
     "--layer-decay",
     type=float,
     default=1.0,

@@ -34,7 +34,7 @@ def train_branch(
     """Train the branch from ``default`` on; write its decoder to ``output``; return it with its figures."""
     stages = copy.deepcopy(default.network.stages)
     classes = len(frozen.data.classes)
-    branch = replace(config, seed=config.branch_seed, head_seed=None)
+    branch = replace(config, seed=config.branch_seed, head_seed=None, lr=config.stages_lr, branch_lr=None)
     network = build_spiking(branch, stages, frozen.trunk.stages.out_channels, classes).to(env.device)
     below = default.network if config.train == "decoder" else default.network.head
     teacher = below.eval() if config.distill > 0 else None
