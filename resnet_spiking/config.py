@@ -64,8 +64,8 @@ class RunConfig:
     ``spiking`` says where the neurons are: in the head, or in stage 4 too. ``distill`` is the share of the
     branch's loss that compares it with Default (see ``training.distillation``).
     ``layer_decay`` is the share of a stage's learning rate at which the stage below it learns.
-    ``branch_lr`` is the stages' learning rate in the Y epochs of ``train="decoder"``; None means ``lr``, at which Default
-    trained them.
+    ``branch_lr`` is the stages' learning rate in the Y epochs of ``train="decoder"``; None means ``lr``, at which
+    Default trained them.
     ``head_seed`` gives the spiking branch a seed of its own, so that several heads stand on one Default;
     None means ``seed``.
     """

@@ -22,7 +22,7 @@ from resnet_spiking.training.optimizer import make_optimizer
 from resnet_spiking.training.precision import resolve_precision
 
 SAMPLE = 16  # images of a step that is timed first
-QUICK = 0.5  # seconds of that step below which a step of the run's own batch is timed instead
+QUICK = 0.5  # seconds of that step below which a step of the run's own batch is timed too
 SIZES = {
     "digits": (1437, 360),
     "cifar10": (50_000, 10_000),
@@ -199,17 +199,23 @@ def _train_seconds(network: nn.Module, sample: Tensor, config: RunConfig) -> flo
 
 
 def _time(step: Callable[[Tensor], object], sample: Tensor, batch: int) -> float:
-    """Return seconds per image of ``step``, on ``batch`` images like ``sample`` where it is quick, after a warm-up."""
+    """Return seconds per image of ``step`` on ``batch`` images like ``sample``, after a warm-up.
+
+    Where it is not quick, two smaller steps say what it costs: a part for the step (Muon's orthogonalisation, say), and
+    a part for each image.
+    """
     step(sample)
-    seconds = _seconds(step, sample)
-    if seconds > QUICK or batch == len(sample):
-        return seconds / len(sample)
-    repeats = -(-batch // len(sample))
-    whole = sample.repeat(repeats, *[1] * (sample.ndim - 1))[:batch]
+    few, seconds = len(sample), _seconds(step, sample)
+    if batch == few:
+        return seconds / few
+    count = batch if seconds <= QUICK else min(2 * few, batch)
+    more = sample.repeat(-(-count // few), *[1] * (sample.ndim - 1))[:count]
     # The layout decides which convolution runs; repeating may not keep it.
-    whole = whole.contiguous(memory_format=torch.channels_last) if sample.ndim == 4 else whole
-    step(whole)
-    return _seconds(step, whole) / batch
+    more = more.contiguous(memory_format=torch.channels_last) if sample.ndim == 4 else more
+    step(more)
+    longer = _seconds(step, more)
+    each = max(longer - seconds, 0.0) / (count - few)
+    return (longer + each * (batch - count)) / batch
 
 
 def _seconds(step: Callable[[Tensor], object], given: Tensor) -> float:

@@ -48,7 +48,8 @@ def test_the_head_keeps_its_own_rate(tmp_path: Path, shapes: Dataset) -> None:
     hashes(replace(CONFIG, branch_lr=still), tmp_path / "trained", shapes)
     before, after = (load_file(tmp_path / run / "model.safetensors") for run in ("begun", "trained"))
     heads = [name for name in before if name.startswith("head.") and name.endswith("weight")]
-    assert heads and all(not torch.equal(before[name], after[name]) for name in heads)
+    assert heads
+    assert all(not torch.equal(before[name], after[name]) for name in heads)
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
@@ -58,5 +59,5 @@ def test_a_rate_that_is_none_is_refused(rate: float) -> None:
 
 
 def test_a_rate_of_frozen_stages_is_refused() -> None:
-    with pytest.raises(UserError, match="--branch-lr cannot go with --train head.*use --train decoder"):
+    with pytest.raises(UserError, match=r"--branch-lr cannot go with --train head.*use --train decoder"):
         RunConfig(branch_lr=0.1, train="head")
