@@ -132,20 +132,18 @@ class RunConfig:
         for name in ("train_samples", "test_samples"):
             if getattr(self, name) is not None:
                 _check_range("--" + name.replace("_", "-"), getattr(self, name), 2, 10**9)
-        for name in ("lr", "head_lr", "slope", "distill_temperature"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise UserError(f"--{name.replace('_', '-')} must be a positive number, not {getattr(self, name)}")
+        for name in ("lr", "head_lr", "branch_lr", "slope", "distill_temperature"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise UserError(f"--{name.replace('_', '-')} must be a positive number, not {value}")
         for name in ("beta", "label_smoothing", "momentum", "distill"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"--{name.replace('_', '-')} must lie in [0, 1], not {getattr(self, name)}")
-        if self.branch_lr is not None:
-            if not 0 < self.branch_lr < float("inf"):
-                raise UserError(f"--branch-lr must be a positive number, not {self.branch_lr}")
-            if self.train == "head":
-                raise UserError(
-                    "--branch-lr cannot go with --train head: it is the stages' rate in the branch, and --train head "
-                    "freezes them; use --train decoder, or --head-lr for the head's rate"
-                )
+        if self.branch_lr is not None and self.train == "head":
+            raise UserError(
+                "--branch-lr cannot go with --train head: it is the stages' rate in the branch, and --train head "
+                "freezes them; use --train decoder, or --head-lr for the head's rate"
+            )
         if not 0 < self.layer_decay <= 1:
             raise UserError(f"--layer-decay must lie above 0 and not above 1, not {self.layer_decay}")
         if self.alpha is not None and not 0 <= self.alpha <= 1:
