@@ -287,6 +287,7 @@ def _entry(
         **figures,
         "trap": trap(figures),
         "skipped": found.skipped,
+        "devices": found.devices,
         "seconds": sum(spent.seconds for spent in found.spent.values()),
         "details": subject.details,
     }

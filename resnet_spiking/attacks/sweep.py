@@ -27,6 +27,7 @@ from resnet_spiking.attacks.subjects import Sample, Subject
 from resnet_spiking.attacks.target import Target
 from resnet_spiking.attacks.threat import Threat
 from resnet_spiking.config import content_key
+from resnet_spiking.training.provenance import device_name
 from resnet_spiking.training.randomness import generator_for
 
 
@@ -52,12 +53,13 @@ class Spent:
 @dataclass
 class Sweep:
     """What ``sweep`` returns: the table per example, the cost of each attack at each radius
-    (by their positions in the table; of an attack at all radii at once at the smallest it came to), and why stages of
-    the bundle did not run."""
+    (by their positions in the table; of an attack at all radii at once at the smallest it came to), why stages of
+    the bundle did not run, and the devices it ran on (several, where it went on elsewhere)."""
 
     examples: Examples
     spent: dict[tuple[int, int], Spent] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    devices: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class _Sweeping:
         self.minimum, self.stages, self.skipped = plan.minimum, plan.stages, plan.skipped
         self.offset = 1 if self.minimum else 0
         self.spent: dict[tuple[int, int], Spent] = {}
+        self.devices: set[str] = set()
         self.reached: dict[str, NDArray[np.float32]] = {}
         radii = range(len(settings.eps))
         self.radii = list(radii if settings.order == "ascending" else reversed(radii))
@@ -135,7 +138,7 @@ class _Sweeping:
         else:
             for number, stage in enumerate(self.stages):
                 self._descend(number, stage)
-        return Sweep(self.examples, self.spent, self.skipped)
+        return Sweep(self.examples, self.spent, self.skipped, sorted(self.devices))
 
     def _generator(self, *labels: str | int) -> torch.Generator:
         return generator_for(self.settings.seed, "attack", self.subject.name, *labels, device=self.device)
@@ -357,7 +360,12 @@ class _Sweeping:
         where it still holds, and only there.
         """
         images = self.sample.indices[rows].tolist()
-        return self.journal.arrays(f"{self.subject.name}-{content_key(*map(str, key), images)}", compute)
+        piece = self.journal.arrays(
+            f"{self.subject.name}-{content_key(*map(str, key), images)}",
+            lambda: {**compute(), "device": np.array(device_name(self.device))},
+        )
+        self.devices.add(str(piece["device"]))
+        return piece
 
     def _record(self, row: int, radius: int, position: int, piece: Arrays, place: int) -> None:
         table = self.examples

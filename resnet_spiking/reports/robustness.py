@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ def print_robustness(result: dict[str, Any], folder: Path) -> None:
             console.print(f"{entry['name']}: {stage} did not run ({reason})", highlight=False, soft_wrap=True)
     for entry in result["models"]:
         console.print(_checks(entry))
+    console.print(attacked_on([(entry["name"], entry["devices"]) for entry in result["models"]]), highlight=False)
     for line in stamps(result):
         console.print(line, style="bold red", highlight=False, soft_wrap=True)
     if result["indicative"]:
@@ -51,6 +52,16 @@ def stamps(result: dict[str, Any]) -> list[str]:
         for entry in result["models"]
         if entry["unreliable"]
     ]
+
+
+def attacked_on(models: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """Say on which devices models ``(name, devices)`` were attacked, and which on which where they differ."""
+    found: dict[str, list[str]] = {}
+    for name, devices in models:
+        found.setdefault(" and ".join(devices), []).append(name)
+    if len(found) == 1:
+        return f"attacked on {next(iter(found))}"
+    return "attacked on " + "; ".join(f"{devices} ({', '.join(names)})" for devices, names in found.items())
 
 
 def csv_text(result: dict[str, Any]) -> str:

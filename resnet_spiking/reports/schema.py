@@ -84,6 +84,7 @@ ATTACK: dict[str, Shape] = {
             "mcnemar?": [{"eps": number, "better": count, "worse": count, "p": share}],
             "checks": [{"name": str, "title": str, "threshold": str}],
             "unreliable": [str],
+            "devices?": [str],
         }
     ],
     "command": str,

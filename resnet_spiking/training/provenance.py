@@ -21,10 +21,15 @@ def provenance(device: torch.device) -> dict[str, object]:
         "command": " ".join(["python", "-m", "resnet_spiking." + Path(sys.argv[0]).stem, *sys.argv[1:]]),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
         "git": _git_revision(),
-        "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
+
+
+def device_name(device: torch.device) -> str:
+    """Return what a result calls the device: ``cpu``, or the GPU's name."""
+    return str(device) if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
 def _version(name: str) -> str:

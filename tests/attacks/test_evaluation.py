@@ -87,6 +87,7 @@ def test_a_result_has_everything_a_reader_needs(folder: Path) -> None:
     tables = [Examples.load(folder / entry["adversarial"]["file"]) for entry in result["models"]]
     assert np.array_equal(tables[0].index, tables[1].index)
     assert lif["details"] == {}
+    assert [entry["devices"] for entry in result["models"]] == [["cpu"], ["cpu"]]
     assert result["provenance"]["versions"]["torch"]
 
 
@@ -162,6 +163,31 @@ def test_processes_that_share_the_models_reach_the_same_result(folder: Path, tmp
     for name in ("adversarial-default.npz", "adversarial-lif.npz"):
         assert (tmp_path / "whole" / name).read_bytes() == (folder / name).read_bytes()
     assert verified(tmp_path / "whole") == []
+
+
+def test_a_result_says_on_which_device_each_model_was_attacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever process puts the models together; both devices where an attack stopped on one and went on elsewhere."""
+    settings, sample = cases.settings_for(eps=(0.2,)), cases.digits_sample(SAMPLE)
+    left = [20]
+
+    def should_stop() -> bool:
+        left[0] -= 1
+        return left[0] < 0
+
+    def attack_on(device: str, name: str, *, stop: bool = False, resume: bool = False) -> dict[str, Any]:
+        monkeypatch.setattr("resnet_spiking.attacks.sweep.device_name", lambda _: device)
+        attacker = Attacker(should_stop=should_stop) if stop else None
+        return evaluate(subjects(), sample, settings, tmp_path / name, attacker, only=[name], resume=resume)
+
+    assert attack_on("one GPU", "default")["models"][0]["devices"] == ["one GPU"]
+    with pytest.raises(Interrupted):
+        attack_on("one GPU", "lif", stop=True)
+    assert attack_on("another GPU", "lif", resume=True)["models"][0]["devices"] == ["another GPU", "one GPU"]
+    monkeypatch.undo()
+    reuse = [tmp_path / "lif", tmp_path / "default"]
+    whole = evaluate(subjects(), sample, settings, tmp_path / "whole", reuse=reuse)
+    assert [entry["devices"] for entry in whole["models"]] == [["one GPU"], ["another GPU", "one GPU"]]
+    assert whole["provenance"]["device"] == "cpu"
 
 
 @pytest.mark.parametrize(

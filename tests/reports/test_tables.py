@@ -242,6 +242,24 @@ def test_attacked_data_have_the_name_that_rows_give_them(whole: Any, tmp_path: P
         assert table.common == "cifar10, 200 test images, linf, bundle standard."
 
 
+def test_a_table_says_on_which_device_models_were_attacked(whole: Any, tmp_path: Path) -> None:
+    """Where every result says so: those from before it was recorded don't."""
+    models = whole.attacks["linf"]["models"]
+    for model, devices in zip(models, (["cpu"], ["NVIDIA H200"], ["NVIDIA H200", "cpu"]), strict=True):
+        (table,) = tables(digest_of(whole, tmp_path / f"without-{model['name']}"), "robustness result=linf")
+        assert not any("attacked on" in note for note in table.notes)
+        model["devices"] = devices
+    (table,) = tables(digest_of(whole, tmp_path / "with"), "robustness result=linf")
+    assert (
+        table.notes[-1]
+        == "Models were attacked on cpu (Default); NVIDIA H200 (snntorch-lif); NVIDIA H200 and cpu (paralif-sb)."
+    )
+    for model in models:
+        model["devices"] = ["cpu"]
+    (table,) = tables(digest_of(whole, tmp_path / "same"), "robustness result=linf")
+    assert table.notes[-1] == "Models were attacked on cpu."
+
+
 def test_weak_attacks_beside_the_bundle(whole: Any, tmp_path: Path) -> None:
     for model, gap in zip(whole.attacks["linf"]["models"], (0.1, 0.2, 0.3), strict=True):
         model["trap"] = [

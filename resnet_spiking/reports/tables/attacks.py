@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from resnet_spiking.reports.attacked import Attacked, Series
+from resnet_spiking.reports.robustness import attacked_on
 from resnet_spiking.reports.statistics import SPREAD
 from resnet_spiking.reports.table import ABSENT, Cell, Column, Record, Table, p_value, percent, plus_minus
 
@@ -51,10 +52,22 @@ def robustness_table(attacked: Attacked) -> Table:
     ]
     notes = [NOTE, *([SPREAD] if several else []), *([ONE] if any(len(s.models) == 1 for s in attacked.series) else [])]
     notes += [UNRELIABLE] if len(trusted) < len(attacked.series) else []
+    notes += _places(attacked)
     records = [_record(attacked, s, m, eps) for s in attacked.series for m in s.models for eps in (0.0, *budgets)]
     return Table(
         "robustness", f"Robustness: {attacked.title}", columns, rows, records, common=f"{attacked.threat}.", notes=notes
     )
+
+
+def _places(attacked: Attacked) -> list[str]:
+    """Return the note that says where models were attacked: none when a result is from before that was recorded."""
+    places = [
+        (series.name, sorted({device for model in series.models for device in model.get("devices") or ["unknown"]}))
+        for series in attacked.series
+    ]
+    if any("unknown" in devices for _, devices in places):
+        return []
+    return [f"Models were {attacked_on(places)}."]
 
 
 def _mean(series: Series, eps: float) -> float:
