@@ -65,8 +65,8 @@ class Board:
         """Return the time left, judged by finished tasks that resemble those to come; None before there is any.
 
         A head is judged by finished heads of its neuron and T, else by those of any neuron on such a Default; an attack
-        is the sum of its parts. Runs and attacks that nothing finished resembles are not in the sum, which then is not
-        ``whole``.
+        is the sum of its parts. Runs and attacks that nothing finished resembles, or that run longer than what did,
+        are not in the sum, which then is not ``whole``.
         """
         known: dict[object, list[float]] = defaultdict(list)
         for key, taken in self.seconds.items():
@@ -84,10 +84,12 @@ class Board:
         for key, task in self.tasks.items():
             if self.states[key] in ("waiting", "running") and task.payload.get("attack") not in ended:
                 alike = next((sort for sort in _sorts(task) if sort in typical), None)
-                if task.kind not in silent:
-                    known_runs, unknown = known_runs + (alike is not None), unknown + (alike is None)
                 spent = time.time() - self.started[key] if self.states[key] == "running" else 0.0
-                expected[key] = max((typical[alike] if alike else 0.0) - spent, 0.0)
+                left = typical[alike] - spent if alike else 0.0
+                judged = alike is not None and left >= 0
+                if task.kind not in silent:
+                    known_runs, unknown = known_runs + judged, unknown + (not judged)
+                expected[key] = max(left, 0.0)
         if unknown and not known_runs:
             return None
         seconds = makespan(list(self.tasks.values()), expected, self.workers, done=set(done))

@@ -58,6 +58,19 @@ def test_what_nothing_resembles_is_left_out_and_said() -> None:
     assert "more than 10 s to go" in summary(found)
 
 
+def test_a_run_that_takes_longer_than_those_like_it_is_left_out_too() -> None:
+    """Attacks that took over finished models in seconds say nothing of one that has run for an hour."""
+    tasks = [part("p"), part("q"), part("r"), ATTACK]
+    found = board(tasks, {"p": 5})
+    found.begin("q", "worker")
+    found.started["q"] -= 3600
+    assert found.time_left() == TimeLeft(5, whole=False)
+    found.begin("r", "worker")
+    found.started["r"] -= 3600
+    assert found.time_left() is None
+    assert "time left not known yet" in summary(found)
+
+
 def test_an_attack_is_judged_by_its_parts() -> None:
     tasks = [DEFAULT, head("a", neuron="lif"), part("p"), part("q"), part("r"), ATTACK]
     assert board(tasks, {"default": 100, "a": 10}).time_left() is None
