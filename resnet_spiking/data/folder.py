@@ -27,8 +27,8 @@ def load_folder(root: Path, *, side: int) -> Dataset:
     Images of one common size keep it. Otherwise each is resized so that its shorter side has
     ``side`` pixels and centre-cropped to a square.
 
-    Raises ``UserError`` for a missing or empty folder, an unreadable image, or splits whose
-    classes differ.
+    Raises ``UserError`` for a missing or empty folder, an unreadable image, a single class, or splits whose classes
+    differ.
     """
     if not root.is_dir():
         raise UserError(f"--data-dir {root} is not a folder; {TREE}")
@@ -36,6 +36,8 @@ def load_folder(root: Path, *, side: int) -> Dataset:
     if tuple(train) != tuple(test):
         different = sorted(set(train) ^ set(test))
         raise UserError(f"train and test in {root} must have the same classes; not in both: {', '.join(different)}")
+    if len(train) < 2:
+        raise UserError(f"{root} holds one class alone, {next(iter(train))}; give at least two to tell apart; {TREE}")
     paths = [path for split in (train, test) for members in split.values() for path in members]
     with ThreadPoolExecutor(max_workers=2) as pool:
         # Decided for both splits at once, as they must end up with one size, and from the headers
@@ -55,7 +57,8 @@ def _list_images(folder: Path) -> dict[str, list[Path]]:
     }
     empty = [name for name, members in images.items() if not members]
     if not images or empty:
-        raise UserError(f"{folder} holds no images{f' for {empty[0]}' if empty else ''}; {TREE}")
+        of = f" for {empty[0]}" if empty else ""
+        raise UserError(f"{folder} holds no images{of} ({', '.join(SUFFIXES)}); {TREE}")
     return images
 
 

@@ -34,22 +34,33 @@ def shared_key(config: RunConfig, data: Dataset, env: Environment) -> tuple[obje
     return (content_key(config.default_part()), data.sha256, env.device)
 
 
-def remember_frozen(config: RunConfig, data: Dataset, env: Environment) -> Frozen:
-    """Return the frozen part, from the environment's memory where a run of this process left it."""
-    frozen: Frozen = env.remember(("frozen", *shared_key(config, data, env)), lambda: open_frozen(config, data, env))
-    return frozen
-
-
-def open_frozen(config: RunConfig, data: Dataset, env: Environment) -> Frozen:
-    """Build the trunk and open the frozen features of both splits.
+def remember_trunk(config: RunConfig, data: Dataset, env: Environment) -> Trunk:
+    """Return the trunk on its device, from the environment's memory where a run of this process left it.
 
     Raises ``UserError`` for weights that are missing, damaged or have seen the labels.
     """
+    trunk: Trunk = env.remember(("trunk", *shared_key(config, data, env)), lambda: _load_trunk(config, data, env))
+    return trunk
+
+
+def remember_frozen(config: RunConfig, data: Dataset, trunk: Trunk, env: Environment) -> Frozen:
+    """Return the frozen part, from the environment's memory where a run of this process left it."""
+    key = ("frozen", *shared_key(config, data, env))
+    frozen: Frozen = env.remember(key, lambda: open_frozen(config, data, trunk, env))
+    return frozen
+
+
+def _load_trunk(config: RunConfig, data: Dataset, env: Environment) -> Trunk:
     if config.weights == "bundled":
         check_bundled_target(data.name, data.classes)
     trunk = build_trunk(config, config.weights)
     for part in (trunk.backbone, trunk.stages):
         part.to(env.device).to(memory_format=torch.channels_last)
+    return trunk
+
+
+def open_frozen(config: RunConfig, data: Dataset, trunk: Trunk, env: Environment) -> Frozen:
+    """Open the frozen features of both splits, computing those that no cache holds."""
     if trunk.identity.random:
         env.report(f"starting from random weights: {', '.join(trunk.identity.random)}")
 

@@ -19,11 +19,11 @@ from resnet_spiking.training.configured_data import remember_data
 from resnet_spiking.training.default import remember_default
 from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.files import write_atomically, write_json
-from resnet_spiking.training.frozen import hashes_of, remember_frozen
+from resnet_spiking.training.frozen import hashes_of, remember_frozen, remember_trunk
 from resnet_spiking.training.pooled import remember_pooled
 from resnet_spiking.training.precision import resolve_precision
 from resnet_spiking.training.provenance import provenance
-from resnet_spiking.training.run_folder import FORMAT, claim_folder
+from resnet_spiking.training.run_folder import FORMAT, claim_folder, finished_run
 
 
 @plain_arithmetic()
@@ -47,12 +47,14 @@ def train_run(
     env = environment or Environment()
     config = replace(config, precision=resolve_precision(config.precision, env.device))
     check_head(config)
-    finished = claim_folder(config, output, env, resume=resume, overwrite=overwrite)
+    finished = finished_run(config, output, resume=resume, overwrite=overwrite)
     if finished is not None:
         return finished
     began = time.perf_counter()
     images = data or remember_data(config, env)
-    frozen = remember_frozen(config, images, env)
+    trunk = remember_trunk(config, images, env)
+    claim_folder(config, output, env, overwrite=overwrite)
+    frozen = remember_frozen(config, images, trunk, env)
     features_seconds = time.perf_counter() - began
     default = remember_default(config, output.parent, frozen, env)
     if config.neuron == "none":
@@ -101,6 +103,6 @@ def prepare_features(config: RunConfig, parent: Path, environment: Environment, 
     env = environment
     config = replace(config, precision=resolve_precision(config.precision, env.device))
     data = remember_data(config, env)
-    frozen = remember_frozen(config, data, env)
+    frozen = remember_frozen(config, data, remember_trunk(config, data, env), env)
     if pooled:
         remember_pooled(config, frozen, remember_default(config, parent, frozen, env), env)

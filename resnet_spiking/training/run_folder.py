@@ -42,13 +42,11 @@ def write_config(folder: Path, config: RunConfig, env: Environment) -> None:
     write_json(folder / "config.json", {"format": FORMAT, "config": config.as_dict(), "inputs": inputs})
 
 
-def claim_folder(
-    config: RunConfig, output: Path, env: Environment, *, resume: bool, overwrite: bool
-) -> dict[str, Any] | None:
-    """Claim the run folder; return its result when resuming a finished run.
+def finished_run(config: RunConfig, output: Path, *, resume: bool, overwrite: bool) -> dict[str, Any] | None:
+    """Return the result when resuming a finished run; write nothing.
 
-    Raises ``UserError`` for a folder that holds a run already, holds none to resume, was started with another
-    configuration, or cannot be written.
+    Raises ``UserError`` for a folder that holds a run already, holds none to resume, or was started with another
+    configuration.
     """
     if resume and overwrite:
         raise UserError("--resume continues a run and --overwrite deletes it: give one of them")
@@ -68,6 +66,16 @@ def claim_folder(
             )
         if (output / "result.json").exists():
             return read_json(output / "result.json")
+    return None
+
+
+def claim_folder(config: RunConfig, output: Path, env: Environment, *, overwrite: bool) -> None:
+    """Make the folder this run's own, with ``overwrite`` in the place of the one in it.
+
+    Called once data and weights are there: a run that is refused for them leaves nothing, and loses nothing.
+
+    Raises ``UserError`` for a folder that cannot be written.
+    """
     try:
         output.mkdir(parents=True, exist_ok=True)
         if overwrite:
@@ -76,4 +84,3 @@ def claim_folder(
         write_config(output, config, env)
     except OSError as error:
         raise UserError(f"cannot write to {output} ({error.strerror}); choose another --output-dir") from None
-    return None

@@ -60,12 +60,15 @@ def test_folder_faults_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"0\.png is not a readable image"):
         load_dataset("folder", tmp_path)
     (tmp_path / "train" / "cat" / "0.png").unlink()
-    with pytest.raises(UserError, match="no images for cat"):
+    with pytest.raises(UserError, match=r"no images for cat \(\.png, \.jpg, "):
         load_dataset("folder", tmp_path)
     (tmp_path / "train" / "cat").rmdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "train" / "dog" / "1.png")
     with pytest.raises(UserError, match="not in both: cat"):
         load_dataset("folder", tmp_path)
+    write_folder(tmp_path / "alone", [(4, 4)], classes=("dog",))
+    with pytest.raises(UserError, match="one class alone, dog; give at least two"):
+        load_dataset("folder", tmp_path / "alone")
 
 
 def idx(array: np.ndarray) -> bytes:

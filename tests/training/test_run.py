@@ -204,6 +204,24 @@ def test_an_existing_run_is_kept_unless_told_otherwise(finished: Path, shapes: D
     assert json.loads((finished / "result.json").read_text())["config"]["beta"] == 0.5
 
 
+def test_what_is_refused_for_its_data_or_weights_leaves_nothing_and_loses_nothing(
+    tmp_path: Path, finished: Path, shapes: Dataset
+) -> None:
+    """A second try, with the mistake put right, needs no option."""
+    before = {path.name: path.read_bytes() for path in finished.iterdir()}
+    absent = Environment(data_dir=tmp_path / "absent")
+    with pytest.raises(UserError, match="is not a folder"):
+        train_run(CONFIG, finished, absent, overwrite=True)
+    with pytest.raises(UserError, match="a file that exists"):
+        train_run(replace(CONFIG, weights="absent.pth"), finished, data=shapes, overwrite=True)
+    assert {path.name: path.read_bytes() for path in finished.iterdir()} == before
+    with pytest.raises(UserError, match="is not a folder"):
+        train_run(CONFIG, tmp_path / "new", absent)
+    with pytest.raises(UserError, match="a file that exists"):
+        train_run(replace(CONFIG, weights="absent.pth"), tmp_path / "new", data=shapes)
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_truncated_checkpoint_is_refused(tmp_path: Path, shapes: Dataset) -> None:
     with pytest.raises(Interrupted):
         train_run(CONFIG, tmp_path / "run", Environment(should_stop=StopAfter(10)), data=shapes)
@@ -256,7 +274,7 @@ def test_a_memory_changes_nothing_but_time(tmp_path: Path, shapes: Dataset) -> N
         alone = train_run(config, tmp_path / "alone" / str(number), data=shapes)
         shared = train_run(config, tmp_path / "shared" / str(number), Environment(remember=remember), data=shapes)
         assert figures(alone) == figures(shared)
-    assert [key[0] for key in made] == ["frozen", "default", "pooled"]
+    assert [key[0] for key in made] == ["trunk", "frozen", "default", "pooled"]
 
 
 def test_a_configuration_of_an_older_version_gets_the_defaults_of_newer_settings() -> None:
