@@ -66,7 +66,7 @@ def _load(run: Path, weights: str | None) -> tuple[Classifier, RunConfig]:
 
 
 def _with_images(run: Path, model: nn.Module, config: RunConfig, count: int, data_dir: Path | None) -> Victim:
-    inputs = read_json(run / "config.json")["inputs"]
+    inputs = read_json(run / "config.json", "run")["inputs"]
     data = load_data(config, data_dir or (Path(inputs["data_dir"]) if inputs["data_dir"] else None))
     test = data.test.subset(count)
     return Victim(run.name, model, test.pixels(torch.arange(len(test))), test.labels)

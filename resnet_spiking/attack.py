@@ -36,7 +36,11 @@ EPS = "0.25/255,0.5/255,1/255,2/255,4/255,8/255"
 @click.option("--gradient", metavar="MODE", help="For --attack: how spikes are differentiated.")
 @click.option("--norm", default="linf", metavar="linf|l2", help="Of the change, pixels in [0, 1].")
 @click.option("--eps", default=EPS, metavar="E[,E…]", help="Radii, ascending: fractions such as 8/255, or numbers.")
-@click.option("--samples", type=int, default=1000, help="Test images, class-balanced, the same for every run.")
+@click.option(
+    "--samples",
+    type=int,
+    help="Test images, class-balanced, the same for every run.  [default: 1000, or all where there are fewer]",
+)
 @click.option(
     "--order",
     default="ascending",
@@ -76,9 +80,9 @@ EPS = "0.25/255,0.5/255,1/255,2/255,4/255,8/255"
 @click.option("--overwrite", is_flag=True, help="Replace the evaluation in --output-dir.")
 def main(
     runs: tuple[Path, ...], verify: Path | None, bundle: str | None, attack: str | None, gradient: str | None,
-    norm: str, eps: str, samples: int, order: str, rule: str | None, draws: int, votes: int, data_dir: Path | None,
-    weights: str | None, batch_size: int, seed: int, device: str, output_dir: Path | None, resume: bool,
-    reuse: tuple[Path, ...], only: str | None, overwrite: bool,
+    norm: str, eps: str, samples: int | None, order: str, rule: str | None, draws: int, votes: int,
+    data_dir: Path | None, weights: str | None, batch_size: int, seed: int, device: str, output_dir: Path | None,
+    resume: bool, reuse: tuple[Path, ...], only: str | None, overwrite: bool,
 ) -> None:  # fmt: skip
     from resnet_spiking.errors import UserError
 

@@ -12,7 +12,9 @@ from resnet_spiking.attack import main
 from resnet_spiking.attacks import bundles
 from resnet_spiking.attacks.bundles import Bundle, Checking, Stage
 from resnet_spiking.config import RunConfig
+from resnet_spiking.training.files import write_json
 from resnet_spiking.training.run import train_run
+from resnet_spiking.training.run_folder import FORMAT
 
 CHECKING = Checking(images=3, survivors=2, steps=3, long_steps=6, restarts=2, probes=4)
 SECONDS = Bundle(
@@ -47,6 +49,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def at(trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The working folder: relative run names are what a result records."""
     shutil.copytree(trained / "runs", tmp_path / "runs")
+    (tmp_path / "evaluation").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(bundles.BUNDLES, "quick", SECONDS)
     monkeypatch.setattr(bundles, "_QUICK", SECONDS)
@@ -124,6 +127,9 @@ BAD = {
     "device": (["runs/lif", "--device", "tpu"], "give cpu, cuda"),
     "twice": (["runs/lif", "runs/lif"], "named twice"),
     "weights": (["runs/lif", "--weights", "absent.pth"], "absent.pth"),
+    "evaluation": (["evaluation"], "evaluation holds an evaluation by attack, not a run of train"),
+    "verify a run": (["--verify", "runs/lif"], "runs/lif holds a run of train, not an evaluation by attack"),
+    "output of a run": (["runs/lif", "--overwrite", "--output-dir", "runs/lif"], "runs/lif holds a config.json that"),
     "verify nothing": (["--verify", "absent"], "absent holds no run or evaluation (result.json is missing)"),
     "verify and run": (["runs/lif", "--verify", "a"], "no runs"),
     "resume nothing": (["runs/lif", "--resume", "--output-dir", "absent"], "no evaluation to resume"),
@@ -132,9 +138,15 @@ BAD = {
 }
 
 
+def test_all_test_images_are_attacked_where_there_are_no_thousand(at: Path) -> None:
+    assert call("runs/lif", "--attack", "fgsm", "--eps", "8/255", "--output-dir", "c") == 0
+    assert json.loads((at / "c" / "result.json").read_text())["samples"] == 20
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line_and_exit_code_2(at: Path, capsys: pytest.CaptureFixture[str], case: str) -> None:
     arguments, expected = BAD[case]
+    write_json(at / "evaluation" / "result.json", {"format": FORMAT, "models": []})
     few = [] if {"--samples", "--verify"} & set(arguments) else ["--samples", "4"]
     assert call(*arguments, *few) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("added ")]

@@ -30,7 +30,7 @@ from resnet_spiking.reports.robustness import write_csv
 from resnet_spiking.reports.robustness_figures import save_curves, save_panel
 from resnet_spiking.training.files import file_sha256, write_json
 from resnet_spiking.training.provenance import provenance
-from resnet_spiking.training.run_folder import FORMAT, read_json
+from resnet_spiking.training.run_folder import FORMAT, check_output, read_json
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,7 @@ def _finished(
     """Check the folder; return its result when resuming an evaluation that has finished the ``wanted`` models."""
     if resume and overwrite:
         raise UserError("--resume continues an evaluation and --overwrite deletes it: give one of them")
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output-dir {output} is a file; name a folder")
+    check_output(output, "evaluation")
     path = output / "config.json"
     if path.exists() and not (resume or overwrite):
         raise UserError(
@@ -174,14 +173,14 @@ def _finished(
         return None
     if not path.exists():
         raise UserError(f"{output} holds no evaluation to resume; leave --resume out to start one")
-    differing = same_terms(read_json(path), identity)
+    differing = same_terms(read_json(path, "evaluation"), identity)
     if differing:
         raise UserError(
             f"{output} was started with other {', '.join(differing)}; use the same options and version, or --overwrite"
         )
     if not (output / "result.json").exists():
         return None
-    result = read_json(output / "result.json")
+    result = read_json(output / "result.json", "evaluation")
     finished = [entry["name"] for entry in result["models"]]
     absent = [name for name in finished if name not in wanted]
     if absent:
@@ -198,12 +197,14 @@ def _claim(output: Path, identity: dict[str, Any], *, overwrite: bool) -> Journa
         output.mkdir(parents=True, exist_ok=True)
         if overwrite:
             shutil.rmtree(output / "state", ignore_errors=True)
-            for pattern in ("result.json", "table.csv", "*.png", "adversarial-*.npz"):
+            for pattern in ("result.json", "table.csv", "curves.png", "panel.png", "adversarial-*.npz"):
                 for old in output.glob(pattern):
                     old.unlink()
         # Models that were left out keep their place: their pieces are still there, under these bytes.
         known = (
-            read_json(output / "config.json")["models"] if (output / "config.json").exists() and not overwrite else {}
+            read_json(output / "config.json", "evaluation")["models"]
+            if (output / "config.json").exists() and not overwrite
+            else {}
         )
         write_json(output / "config.json", {**identity, "models": {**known, **identity["models"]}})
         return Journal(output / "state")

@@ -44,9 +44,11 @@ def finished_models(
     names = sorted(subject.name for subject in subjects)
     found: dict[str, Finished] = {}
     for folder in folders:
-        if not (folder / "result.json").exists() or same_terms(read_json(folder / "config.json"), identity):
+        if not (folder / "result.json").exists() or same_terms(
+            read_json(folder / "config.json", "evaluation"), identity
+        ):
             continue
-        for entry in read_json(folder / "result.json")["models"]:
+        for entry in read_json(folder / "result.json", "evaluation")["models"]:
             name = entry["name"]
             if name in found or name not in names or not _same_attacks(entry, plans[name], names):
                 continue

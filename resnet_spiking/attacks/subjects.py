@@ -19,6 +19,8 @@ from resnet_spiking.training.configured_data import load_data
 from resnet_spiking.training.run_folder import read_json
 from resnet_spiking.training.verify import load_network
 
+SAMPLES = 1000
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -77,12 +79,12 @@ def load_subjects(runs: list[Path], *, weights: str | None = None) -> tuple[list
     Raises ``UserError`` for a run that is missing, unfinished or damaged, and for runs on different data.
     """
     notes: list[str] = []
-    results = {run: read_json(run / "result.json") for run in _distinct(runs)}
+    results = {run: read_json(run / "result.json", "run") for run in _distinct(runs)}
     if all(result["variant"] != "default" for result in results.values()):
         first, result = next(iter(results.items()))
         beside = first.parent / result["default"]["run"]
         if (beside / "result.json").exists():
-            results = {beside: read_json(beside / "result.json"), **results}
+            results = {beside: read_json(beside / "result.json", "run"), **results}
             notes.append(f"added {beside}, the Default that {first} was branched from, to pair with")
         else:
             notes.append(f"no Default among the runs, and {beside} is gone: nothing to pair with, no McNemar test")
@@ -97,13 +99,15 @@ def load_subjects(runs: list[Path], *, weights: str | None = None) -> tuple[list
     return [_subject(run, name, results[run], weights) for run, name in zip(ordered, names, strict=True)], notes
 
 
-def load_sample(run: Path, samples: int, data_dir: Path | None = None) -> Sample:
+def load_sample(run: Path, samples: int | None, data_dir: Path | None = None) -> Sample:
     """Return the first ``samples`` test images of a class-balanced interleaving: the same for every run on this data.
+
+    None stands for ``SAMPLES``, or all where there are fewer.
 
     Raises ``UserError`` when the data is missing, is not what the run was trained on, or holds fewer images.
     """
-    result = read_json(run / "result.json")
-    inputs = read_json(run / "config.json")["inputs"]
+    result = read_json(run / "result.json", "run")
+    inputs = read_json(run / "config.json", "run")["inputs"]
     stored = Path(inputs["data_dir"]) if inputs["data_dir"] else None
     data = load_data(RunConfig.from_dict(result["config"]), data_dir or stored)
     if data.sha256 != result["hashes"]["data"]:
@@ -111,6 +115,8 @@ def load_sample(run: Path, samples: int, data_dir: Path | None = None) -> Sample
             f"this data (sha256 {data.sha256[:12]}…) is not what {run} was trained on "
             f"({result['hashes']['data'][:12]}…); name the right folder with --data-dir"
         )
+    if samples is None:
+        samples = min(SAMPLES, len(data.test))
     if samples < 1:
         raise UserError(f"--samples must be at least 1, not {samples}")
     if samples > len(data.test):

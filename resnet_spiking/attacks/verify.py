@@ -47,7 +47,7 @@ def verify_result(
 
     Raises ``UserError`` when a file, a run or the data is missing.
     """
-    result = read_json(folder / "result.json")
+    result = read_json(folder / "result.json", "evaluation")
     runs = [Path(entry["run"]) for entry in result["models"]]
     subjects, _ = load_subjects(runs, weights=weights)
     by_run = {subject.run: subject for subject in subjects}

@@ -43,7 +43,7 @@ def find_or_train_default(config: RunConfig, parent: Path, frozen: Frozen, env: 
     if (folder / "result.json").exists():
         load_model(folder / "model.safetensors", network)
         env.report(f"Default {folder.name} is trained already: reusing it")
-        return Default(folder, read_json(folder / "result.json"), network)
+        return Default(folder, read_json(folder / "result.json", "run"), network)
     folder.mkdir(parents=True, exist_ok=True)
     # head_lr is the spiking head's: one Default serves every value of it.
     alone = replace(config, neuron="none", head_lr=config.lr)

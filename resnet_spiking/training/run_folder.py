@@ -1,10 +1,10 @@
-"""The folder of a run: who may write there, and its JSON files."""
+"""The folder of a run or of an evaluation: who may write there, and its JSON files."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.errors import UserError
@@ -13,11 +13,22 @@ from resnet_spiking.training.files import write_json
 
 FORMAT = 1
 
+Kind = Literal["run", "evaluation"]
 
-def read_json(path: Path) -> dict[str, Any]:
+# The field, in config.json and in result.json, that tells one kind from the other.
+_MARKS: dict[Kind, str] = {"run": "config", "evaluation": "models"}
+_NAMED = {"run": "a run of train", "evaluation": "an evaluation by attack"}
+# What is written under names that a folder of the user's own may have too.
+_WRITTEN: dict[Kind, tuple[str, ...]] = {
+    "run": ("config.json", "result.json", "metrics.jsonl", "model.safetensors", "last.ckpt"),
+    "evaluation": ("config.json", "result.json", "table.csv", "curves.png", "panel.png"),
+}
+
+
+def read_json(path: Path, kind: Kind) -> dict[str, Any]:
     """Read one of the JSON files of a run or an evaluation.
 
-    Raises ``UserError`` when it is missing, damaged or of another format.
+    Raises ``UserError`` when it is missing, damaged, of another format or of the other kind.
     """
     try:
         value = json.loads(path.read_text())
@@ -33,7 +44,29 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged; make it again with --overwrite") from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise UserError(f"{path} has another format than this version's ({FORMAT}); train the run again")
+    if _MARKS[kind] not in value:
+        other = next((name for name, mark in _MARKS.items() if mark in value), None)
+        found = _NAMED[other] if other else "something else"
+        raise UserError(f"{path.parent} holds {found}, not {_NAMED[kind]}; name the folder of one")
     return value
+
+
+def check_output(folder: Path, kind: Kind) -> None:
+    """Raise ``UserError`` for an output folder whose files are not those of a ``kind``, which would replace them.
+
+    ``config.json`` is the first file that a run or an evaluation writes: what lies beside none is somebody else's.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output-dir {folder} is a file; name a folder")
+    written = [name for name in _WRITTEN[kind] if (folder / name).exists()]
+    try:
+        stored = json.loads((folder / "config.json").read_text())
+    except FileNotFoundError:
+        stored = {}
+    except (OSError, ValueError):
+        return  # damaged, and to be made again
+    if written and (not isinstance(stored, dict) or _MARKS[kind] not in stored):
+        raise UserError(f"{folder} holds a {written[0]} that {_NAMED[kind]} did not write; choose another --output-dir")
 
 
 def write_config(folder: Path, config: RunConfig, env: Environment) -> None:
@@ -45,27 +78,26 @@ def write_config(folder: Path, config: RunConfig, env: Environment) -> None:
 def finished_run(config: RunConfig, output: Path, *, resume: bool, overwrite: bool) -> dict[str, Any] | None:
     """Return the result when resuming a finished run; write nothing.
 
-    Raises ``UserError`` for a folder that holds a run already, holds none to resume, or was started with another
-    configuration.
+    Raises ``UserError`` for a folder that holds a run already, holds none to resume, was started with another
+    configuration, or has other files under a run's names.
     """
     if resume and overwrite:
         raise UserError("--resume continues a run and --overwrite deletes it: give one of them")
     path = output / "config.json"
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output-dir {output} is a file; name a folder")
+    check_output(output, "run")
     if path.exists() and not (resume or overwrite):
         raise UserError(f"{output} holds a run already; add --resume to continue it, or --overwrite to replace it")
     if resume:
         if not path.exists():
             raise UserError(f"{output} holds no run to resume; leave --resume out to start one")
-        stored = RunConfig.from_dict(read_json(path)["config"]).as_dict()
+        stored = RunConfig.from_dict(read_json(path, "run")["config"]).as_dict()
         different = [name for name, value in config.as_dict().items() if stored[name] != value]
         if different:
             raise UserError(
                 f"{output} was started with another configuration ({', '.join(different)}); use the same options"
             )
         if (output / "result.json").exists():
-            return read_json(output / "result.json")
+            return read_json(output / "result.json", "run")
     return None
 
 

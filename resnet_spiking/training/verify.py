@@ -40,7 +40,7 @@ def load_network(run: Path, *, weights: str | None = None) -> tuple[torch.nn.Mod
     Raises ``UserError`` when a file is missing or damaged, or the backbone's weights are not the
     ones that the run was trained on.
     """
-    result = read_json(run / "result.json")
+    result = read_json(run / "result.json", "run")
     config = RunConfig.from_dict(result["config"])
     trunk = build_trunk(config, weights or config.weights)
     recorded = result["hashes"]["backbone"]["sha256"]
@@ -68,10 +68,10 @@ def verify_run(
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Comparison]:
     """Score a run's network again, from pixels to logits in fp32, and compare every recorded figure."""
-    result = read_json(run / "result.json")
+    result = read_json(run / "result.json", "run")
     backbone, decoder, config = load_network(run, weights=weights)
     device = device or torch.device("cpu")
-    inputs = read_json(run / "config.json")["inputs"]
+    inputs = read_json(run / "config.json", "run")["inputs"]
     data = load_data(config, data_dir or (Path(inputs["data_dir"]) if inputs["data_dir"] else None))
     if len(data.classes) != result["num_classes"]:
         raise UserError(f"{run} was trained on {result['num_classes']} classes, this data has {len(data.classes)}")

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from resnet_spiking.errors import UserError
 from resnet_spiking.training.files import write_json
-from resnet_spiking.training.run_folder import FORMAT, read_json
+from resnet_spiking.training.run_folder import FORMAT, Kind, check_output, read_json
 
 
 def refusal(path: Path) -> str:
     with pytest.raises(UserError) as refused:
-        read_json(path)
+        read_json(path, "run")
     return str(refused.value)
 
 
@@ -41,3 +42,43 @@ def test_another_format_is_named(tmp_path: Path, value: object) -> None:
     path = tmp_path / "result.json"
     write_json(path, value)  # type: ignore[arg-type]
     assert "another format" in refusal(path)
+
+
+RUN, EVALUATION = {"format": FORMAT, "config": {}}, {"format": FORMAT, "models": {}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored", "said"),
+    [
+        ("run", EVALUATION, "holds an evaluation by attack, not a run of train; name the folder of one"),
+        ("evaluation", RUN, "holds a run of train, not an evaluation by attack; name the folder of one"),
+        ("run", {"format": FORMAT}, "holds something else, not a run of train"),
+    ],
+)
+def test_a_folder_of_the_other_kind_is_told_from_one_of_this(
+    tmp_path: Path, kind: Kind, stored: dict[str, Any], said: str
+) -> None:
+    path = tmp_path / "result.json"
+    write_json(path, stored)
+    with pytest.raises(UserError, match=said):
+        read_json(path, kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("run", "model.safetensors"), ("evaluation", "panel.png"), ("run", "config.json")]
+)
+def test_files_of_somebody_else_are_never_written_over(tmp_path: Path, kind: Kind, name: str) -> None:
+    """Under the names that a run has, without the ``config.json`` that it writes first."""
+    check_output(tmp_path / "absent", kind)
+    check_output(tmp_path, kind)
+    (tmp_path / name).write_text('{"mine": 1}')
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=f"holds a {name} that .* did not write; choose another --output-dir"):
+        check_output(tmp_path, kind)
+    write_json(tmp_path / "config.json", RUN if kind == "run" else EVALUATION)
+    check_output(tmp_path, kind)
+    other: Kind = "evaluation" if kind == "run" else "run"
+    with pytest.raises(UserError, match=r"holds a config\.json that .* did not write"):
+        check_output(tmp_path, other)
+    (tmp_path / "config.json").write_text("{")  # of a crash: --overwrite makes it again
+    check_output(tmp_path, kind)
