@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,13 +20,37 @@ LIBRARIES = ("torch", "torchvision", "snntorch", "norse", "numpy", "safetensors"
 def provenance(device: torch.device) -> dict[str, object]:
     """Return what a reader needs to repeat a run on the same software."""
     return {
-        "command": " ".join(["python", "-m", "resnet_spiking." + Path(sys.argv[0]).stem, *sys.argv[1:]]),
+        "command": command_line(sys.argv),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
         "git": _git_revision(),
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """Return what to type in a POSIX shell to start this process again, from ``sys.argv``.
+
+    The user's home folder is written ``~``, since results are published.
+    """
+    program, *rest = arguments
+    package = Path(__file__).resolve().parents[1]
+    if Path(program).resolve().parent == package:
+        stem = Path(program).stem
+        words = ["python", "-m", package.name if stem == "__main__" else f"{package.name}.{stem}"]
+    else:
+        words = ["python", *([program] if program else [])]
+    return " ".join(map(_quoted, [*words, *rest]))
+
+
+def _quoted(word: str) -> str:
+    home = f"{Path.home()}{os.sep}"
+    option, equals, value = word.partition("=")
+    if equals and value.startswith(home):
+        # Only a word that begins with ~ is expanded.
+        return f"{shlex.quote(option)} {_quoted(value)}"
+    return f"~/{shlex.quote(word.removeprefix(home))}" if word.startswith(home) else shlex.quote(word)
 
 
 def device_name(device: torch.device) -> str:

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import resnet_spiking
+from resnet_spiking.training.provenance import command_line
+
+PACKAGE = Path(resnet_spiking.__file__).parent
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([str(PACKAGE / "train.py"), "--neuron", "lif"], "python -m resnet_spiking.train --neuron lif"),
+        ([str(PACKAGE / "__main__.py"), "train"], "python -m resnet_spiking train"),
+        (["mine.py", "--data", "My Pictures"], "python mine.py --data 'My Pictures'"),
+        ([""], "python"),
+        (
+            [str(PACKAGE / "train.py"), "--data-dir", "{home}/My data"],
+            "python -m resnet_spiking.train --data-dir ~/'My data'",
+        ),
+        (["a.py", "--data-dir={home}/data", "--x=1"], "python a.py --data-dir ~/data --x=1"),
+        (["a.py", "{home}er/data", "{home}"], "python a.py {home}er/data {home}"),
+    ],
+)
+def test_a_command_names_the_module_and_not_where_home_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    filled = [word.replace("{home}", str(tmp_path)) for word in arguments]
+    assert command_line(filled) == expected.replace("{home}", str(tmp_path))
+
+
+@given(
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=8), max_size=4), st.booleans()
+)
+def test_a_shell_reads_back_the_words(words: list[str], at_home: bool) -> None:
+    """A shell expands ``~`` and removes quotes: what is left is what the process was given."""
+    words = [f"{Path.home()}/{word}" for word in words] if at_home else words
+    line = command_line(["mine.py", *words]).removeprefix("python mine.py")
+    show = "import sys; sys.stdout.buffer.write(b'\\0'.join(word.encode() for word in sys.argv[1:]))"
+    shown = subprocess.run(["sh", "-c", f'"$0" -c "$1" {line}', sys.executable, show], capture_output=True, check=True)
+    assert shown.stdout.decode().split("\0") == (words or [""])
