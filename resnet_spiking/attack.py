@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -140,7 +141,10 @@ def main(
         except Interrupted:
             result = None
     if result is None:
-        click.echo(f"stopped and saved; continue with the same command and --resume --output-dir {output}", err=True)
+        click.echo(
+            f"stopped and saved; continue with the same command and --resume --output-dir {shlex.quote(str(output))}",
+            err=True,
+        )
         raise click.exceptions.Exit(130)
     print_robustness(result, output)
 

@@ -151,7 +151,7 @@ def status(study: Path) -> None:
     from resnet_spiking.studies.view import draw
 
     board = read_board(study)
-    console = Console()
+    console = Console(markup=False)
     if not console.is_terminal:
         # A file or a pipe has no width of its own: names are not cut there.
         console.width = 200

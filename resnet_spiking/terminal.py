@@ -85,7 +85,7 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     """Yield ``progress(label, done, total)``: a live bar per label on a terminal, else a line at each tenth."""
     from rich.console import Console
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
     # Before version 15 rich ends even a disabled bar with an empty line.
     with _live_bars(console) if console.is_terminal else nullcontext(_line_at_each_tenth()) as progress:
         yield progress
@@ -105,7 +105,7 @@ def _live_bars(console: Console) -> Iterator[Callable[[str, int, int], None]]:
 
     tasks: dict[str, TaskID] = {}
     columns = (
-        TextColumn("{task.description:>22}"),
+        TextColumn("{task.description:>22}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,10 @@ def main(
         except Interrupted:
             result = None
     if result is None:
-        click.echo(f"stopped and saved; continue with the same command and --resume --output-dir {output}", err=True)
+        click.echo(
+            f"stopped and saved; continue with the same command and --resume --output-dir {shlex.quote(str(output))}",
+            err=True,
+        )
         raise click.exceptions.Exit(130)
 
     from resnet_spiking.reports.summary import print_summary

@@ -143,6 +143,16 @@ def test_all_test_images_are_attacked_where_there_are_no_thousand(at: Path) -> N
     assert json.loads((at / "c" / "result.json").read_text())["samples"] == 20
 
 
+def test_names_with_brackets_and_spaces_are_printed_as_they_are(at: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Brackets are markup to the library that prints, and a shell takes a name with a space for two."""
+    shutil.copytree(at / "runs" / "lif", at / "runs" / "[old] lif")
+    names = ["runs/lif", "runs/[old] lif"]
+    assert call(*names, "--attack", "fgsm", "--eps", "8/255", "--samples", "4", "--output-dir", "to [all]") == 0
+    shown = capsys.readouterr()
+    assert "lif-[old] lif" in shown.out
+    assert shown.out.splitlines()[-1] == "verify: python -m resnet_spiking.attack --verify 'to [all]'"
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line_and_exit_code_2(at: Path, capsys: pytest.CaptureFixture[str], case: str) -> None:
     arguments, expected = BAD[case]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ COLUMNS = (
 
 def print_robustness(result: dict[str, Any], folder: Path) -> None:
     """Print accuracies, comparison with Default, each attack's own figures, the trap and every check."""
-    console = Console()
+    console = Console(markup=False)
     console.print(_worst_case(result))
     for table in (_pairing(result), _trap(result)):
         if table.row_count:
@@ -42,7 +43,8 @@ def print_robustness(result: dict[str, Any], folder: Path) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    console.print(f"verify: python -m resnet_spiking.attack --verify {folder}", highlight=False, soft_wrap=True)
+    verify = f"python -m resnet_spiking.attack --verify {shlex.quote(str(folder))}"
+    console.print(f"verify: {verify}", highlight=False, soft_wrap=True)
 
 
 def stamps(result: dict[str, Any]) -> list[str]:

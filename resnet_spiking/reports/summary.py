@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def print_summary(result: dict[str, Any], run: Path) -> None:
     """Print test accuracies, spike rates, energy estimates, evidence, seconds and where the files are."""
-    console = Console()
+    console = Console(markup=False)
     config, seconds = result["config"], result["seconds"]
     test = result["test"]
     title = f"{config['dataset']}, {config['backbone']}, {test['images']} test images, {test['precision']}"
@@ -43,7 +44,7 @@ def print_summary(result: dict[str, Any], run: Path) -> None:
     console.print(
         f"files: {run} (result.json, model.safetensors, metrics.jsonl, config.json)", highlight=False, soft_wrap=True
     )
-    console.print(f"verify: python -m resnet_spiking.evaluate {run}", highlight=False, soft_wrap=True)
+    console.print(f"verify: python -m resnet_spiking.evaluate {shlex.quote(str(run))}", highlight=False, soft_wrap=True)
 
 
 def _energy(operations: dict[str, Any] | None, parts: tuple[str, ...]) -> str:
@@ -68,7 +69,7 @@ def _evidence_line(evidence: dict[str, Any]) -> str:
 
 def print_comparison(rows: list[Comparison], run: Path) -> None:
     """Print each figure as recorded and as recomputed, then ``verified`` or what differs."""
-    console = Console()
+    console = Console(markup=False)
     table = Table("figure", "recorded", "recomputed", "", title=str(run))
     for row in rows:
         table.add_row(

@@ -24,7 +24,7 @@ def print_dry_run(study: Study, folder: Path, resources: Resources, workers: int
     tasks = plan_study(study, cached=resources.cache_dir is not None)
     check_study(study.as_dict())
     done = {entry.key for entry in read_entries(folder) if entry.state == "done"} if folder.exists() else set()
-    console = Console()
+    console = Console(markup=False)
     if not console.is_terminal:
         # A file or a pipe has no width of its own: names are not cut there.
         console.width = 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,7 +72,7 @@ def read_stored_study(folder: Path) -> Study:
 
 
 def _busy(folder: Path) -> str:
-    return f"another study is running in {folder}; watch it with: python -m resnet_spiking.study status {folder}"
+    return f"another study is running in {folder}; watch it with: python -m resnet_spiking.study status {shlex.quote(str(folder))}"
 
 
 def _tidy(folder: Path) -> None:

@@ -22,11 +22,11 @@ HEARTBEAT = 60.0  # seconds between two plain lines while nothing ends
 
 
 @contextmanager
-def watching(folder: Path, console: Console | None = None) -> Iterator[Watch]:
-    """Yield what tells the user: a live view when ``console`` (stderr) is a terminal, else plain lines."""
-    console = console or Console(stderr=True)
+def watching(folder: Path) -> Iterator[Watch]:
+    """Yield what tells the user: a live view when stderr is a terminal, else plain lines."""
+    console = Console(stderr=True, markup=False)
     if not console.is_terminal:
-        yield _Lines(folder, lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+        yield _Lines(folder, lambda line: console.print(line, highlight=False, soft_wrap=True))
         return
     with Live(console=console, auto_refresh=False, transient=True) as live:
         yield _LiveView(folder, live)
@@ -85,7 +85,7 @@ class _LiveView:
         self.drawn = 0.0
 
     def line(self, text: str) -> None:
-        self.live.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.live.console.print(text, highlight=False, soft_wrap=True)
 
     def show(self, board: Board) -> None:
         if time.monotonic() - self.drawn >= REFRESH:
