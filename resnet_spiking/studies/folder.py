@@ -72,7 +72,8 @@ def read_stored_study(folder: Path) -> Study:
 
 
 def _busy(folder: Path) -> str:
-    return f"another study is running in {folder}; watch it with: python -m resnet_spiking.study status {shlex.quote(str(folder))}"
+    watch = f"python -m resnet_spiking.study status {shlex.quote(str(folder))}"
+    return f"another study is running in {folder}; watch it with: {watch}"
 
 
 def _tidy(folder: Path) -> None:
