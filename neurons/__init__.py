@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neurons.base import NaNError, Neuron
+    from neurons.kernels.dispatch import step_by_step
     from neurons.names import NEURONS, PEERS, list_neurons
     from neurons.parameters import MODES, RESETS, SURROGATES, Mode, NeuronParameters
     from neurons.registry import make_neuron, native_parameters, register, unregister
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "backward_rule": "neurons.rule",
+    "step_by_step": "neurons.kernels.dispatch",
     "NEURONS": "neurons.names",
     "PEERS": "neurons.names",
     "NaNError": "neurons.base",
@@ -56,6 +58,7 @@ __all__ = [
     "make_neuron",
     "native_parameters",
     "register",
+    "step_by_step",
     "surrogate_override",
     "unregister",
 ]

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from neurons.kernels.dispatch import backend_for
+from neurons.second_order import refuse_if_wanted
 from neurons.surrogate import Surrogate, given_spikes
 
 
@@ -147,8 +147,8 @@ class _ThroughTime(torch.autograd.Function):
         ctx.save_for_backward(slopes, sensitivity)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        refuse_if_wanted("a rule that differentiates through time", "use surrogate_override in its place")
         slopes, sensitivity = ctx.saved_tensors
         to_drive = grads[0] * slopes  # by way of the spike of the same step
         for t in range(len(to_drive) - 2, -1, -1):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -35,8 +38,27 @@ class Backend(Protocol):
     ) -> tuple[Tensor, State]: ...
 
 
+_STEP_BY_STEP = ContextVar("step by step", default=False)
+
+
+@contextmanager
+def step_by_step() -> Iterator[None]:
+    """Compute `lif` and ParaLIF in plain torch operations, step by step, for the graphs that are built in the block.
+
+    The same spikes, more slowly, and derivatives of any order on every device: the kernel for the CPU has them without
+    this, those for other devices refuse second ones.
+    """
+    token = _STEP_BY_STEP.set(True)
+    try:
+        yield
+    finally:
+        _STEP_BY_STEP.reset(token)
+
+
 def backend_of(device: torch.device) -> str:
     """The name of the backend that runs `lif` and ParaLIF on `device`: "numba", "triton" or "torch"."""
+    if _STEP_BY_STEP.get():
+        return "torch"
     if device.type == "cpu" and _has("numba"):
         return "numba"
     return "triton" if device.type == "cuda" and _has("triton") else "torch"
@@ -54,9 +76,10 @@ def threads_of(device: torch.device) -> str | None:
 def backend_for(current: Tensor) -> Backend:
     """The backend for this tensor, one autograd node for all T.
 
-    While torch traces (`torch.compile`, `torch.export`) it is plain torch step by step, which a tracer can look into.
+    While torch traces (`torch.compile`, `torch.export`), which can look into plain torch alone, and in
+    `step_by_step`, it is plain torch.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or _STEP_BY_STEP.get():
         from neurons.kernels import plain
 
         return plain

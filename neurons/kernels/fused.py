@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from neurons.kernels import numba_cpu, threads
-from neurons.kernels.codes import NONE, RESET_CODES, STE, SURROGATE_CODES
+from neurons.kernels import numba_cpu, plain, threads
+from neurons.kernels.codes import NONE, RESET_CODES, RESET_NAMES, STE, SURROGATE_CODES, SURROGATE_NAMES
 from neurons.kernels.layout import in_rows
+from neurons.second_order import gradients_with_graph, wanted
 from neurons.surrogate import Surrogate
 from neurons.unroll import State
 
@@ -40,6 +41,10 @@ class _Fused(torch.autograd.Function):
         surrogate: int,
         slope: float,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
+        if any(ctx.needs_input_grad):
+            # The inputs as they came: second derivatives go through their graphs.
+            ctx.save_for_backward(current, v0, i0, beta, alpha, threshold)
+            ctx.constants = (fires, reset, detach, surrogate, slope)
         x, x_row = in_rows(current)
         v0, i0 = v0.contiguous(), None if i0 is None else i0.contiguous()
         b, th = _per_neuron(beta, current), _per_neuron(threshold, current)
@@ -50,17 +55,19 @@ class _Fused(torch.autograd.Function):
         arguments = _arguments(x, x_row, current, v0, i0, b, a, th, output, fires, reset, detach, surrogate, slope)
         arguments.v_last, arguments.i_last = _address(v_last), _address(i_last)
         _run(numba_cpu.forward_at(current.dtype), arguments)
-        if any(ctx.needs_input_grad):
-            ctx.save_for_backward(current, v0, i0, beta, alpha, threshold)
-            ctx.constants = (fires, reset, detach, surrogate, slope)
         ctx.set_materialize_grads(False)
         return output, v_last, i_last
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         current, v0, i0, beta, alpha, threshold = ctx.saved_tensors
         needs = ctx.needs_input_grad
+        if wanted():
+            run = partial(_step_by_step, *ctx.constants)
+            given = grads if i0 is not None else grads[:2]
+            found = gradients_with_graph(run, ctx.saved_tensors, needs[: len(ctx.saved_tensors)], given)
+            return *found, None, None, None, None, None
+        v0, i0 = v0.contiguous(), None if i0 is None else i0.contiguous()
         x, x_row = in_rows(current)
         b, th = _per_neuron(beta, current), _per_neuron(threshold, current)
         a = None if alpha is None else _per_neuron(alpha, current)
@@ -82,6 +89,37 @@ class _Fused(torch.autograd.Function):
             for column, value in zip(per_column, (beta, alpha, threshold), strict=True)
         ]
         return grad_x, grad_v0, grad_i0, *learned, None, None, None, None, None
+
+
+def _step_by_step(
+    fires: bool,
+    reset: int,
+    detach: bool,
+    surrogate: int,
+    slope: float,
+    current: Tensor,
+    v0: Tensor,
+    i0: Tensor | None,
+    beta: Tensor,
+    alpha: Tensor | None,
+    threshold: Tensor,
+) -> tuple[Tensor, ...]:
+    """What the kernel computes, in operations that torch can differentiate as often as it likes."""
+    state: State = (v0,) if i0 is None else (v0, i0)
+    if not fires:
+        out, state = plain.integrate(current, state, beta=beta, alpha=alpha)
+        return out, *state
+    out, state = plain.lif(
+        current,
+        state,
+        beta=beta,
+        alpha=alpha,
+        threshold=threshold,
+        reset=RESET_NAMES[reset],
+        detach_reset=detach,
+        surrogate=Surrogate(SURROGATE_NAMES[surrogate], slope),
+    )
+    return out, *state
 
 
 def lif(

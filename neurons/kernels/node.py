@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from neurons.second_order import refuse_if_wanted
 from neurons.surrogate import Surrogate
 from neurons.unroll import State
 
@@ -59,8 +59,12 @@ class _Node(torch.autograd.Function):
         return out, v, i
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        # The current is not kept for the backward pass, and with it the way on from there.
+        refuse_if_wanted(
+            "this kernel of lif and ParaLIF",
+            "build the graph inside `with neurons.step_by_step():`, or take snntorch-lif or a norse neuron",
+        )
         membrane, currents, v0, i0, beta, alpha, threshold = ctx.saved_tensors
         grad = membrane.new_zeros(()).expand(membrane.shape) if grads[0] is None else grads[0]
         wanted = Wanted(*ctx.needs_input_grad[3:6])

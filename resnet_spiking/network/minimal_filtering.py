@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from neurons.second_order import refuse_if_wanted
 
 TILE = 4
 """Output pixels of a tile along each axis."""
@@ -91,8 +92,8 @@ class _MinimalFiltering(torch.autograd.Function):
         return whole[:, :height, :width].contiguous().permute(0, 3, 1, 2)
 
     @staticmethod
-    @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        refuse_if_wanted("QuickConv2d while it trains", "use nn.Conv2d")
         patches, kernels = context.saved_tensors
         count, channels, height, width = context.shape
         rows, columns = tiles_of(height, width)

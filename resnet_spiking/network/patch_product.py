@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.nn.grad import conv2d_input
+
+from neurons.second_order import refuse_if_wanted
 
 MOST_ENTRIES = 2**26
 """Of the patches that are made at a time: a batch with more goes in parts."""
@@ -25,7 +26,8 @@ def patch_product(images: Tensor, weight: Tensor, stride: tuple[int, int], paddi
     and with stride 1 the gradient to the images is the same kind of product, of the padded dL/dy and the kernels
     turned by half a turn. Other strides leave that gradient to torch. Each product sums in the accumulators of the
     hardware (fp32 for bf16) and is rounded once; dL/dW of a batch in parts, once a part. Patches are made again for
-    the gradient instead of being kept. It is differentiable once, with respect to both operands, which have one dtype.
+    the gradient instead of being kept. It is differentiable with respect to both operands, which have one dtype; second
+    derivatives are refused.
     """
     result: Tensor = _PatchProduct.apply(images, weight, stride, padding)
     return result
@@ -41,8 +43,8 @@ class _PatchProduct(torch.autograd.Function):
         return _product(images, weight, stride, padding)
 
     @staticmethod
-    @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        refuse_if_wanted("QuickConv2d while it trains", "use nn.Conv2d")
         images, weight = context.saved_tensors
         stride, padding = context.stride, context.padding
         made, channels, *kernel = weight.shape

@@ -63,6 +63,5 @@ def test_one_axis_is_the_filter_of_four_outputs() -> None:
 
 def test_a_second_derivative_is_refused() -> None:
     images, weight = torch.randn(1, 2, 4, 4, requires_grad=True), torch.randn(2, 2, 3, 3)
-    (gradient,) = torch.autograd.grad(minimal_filtering(images, weight).square().sum(), images, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+    with pytest.raises(RuntimeError, match=r"no second derivatives .* use nn\.Conv2d"):
+        torch.autograd.grad(minimal_filtering(images, weight).sum(), images, create_graph=True)

@@ -70,3 +70,9 @@ def test_bf16_rounds_each_result_once() -> None:
     for ours, wanted in zip(found, exact, strict=True):
         assert ours.dtype == torch.bfloat16
         torch.testing.assert_close(ours.double(), wanted, rtol=2**-8, atol=1e-4 * wanted.detach().std().item())
+
+
+def test_a_second_derivative_is_refused() -> None:
+    images, weight = torch.randn(1, 2, 4, 4, requires_grad=True), torch.randn(2, 2, 3, 3)
+    with pytest.raises(RuntimeError, match=r"no second derivatives .* use nn\.Conv2d"):
+        torch.autograd.grad(patch_product(images, weight, (1, 1), (1, 1)).sum(), images, create_graph=True)
