@@ -43,7 +43,7 @@ def minimal_filtering(images: Tensor, weight: Tensor) -> Tensor:
     where * multiplies elements: 36 products where the definition has 16 x 9 = 144. The 36 sums over the channels are
     matrix products. Output is channels last in memory. In fp32 the rounding error is two to ten times that of torch's
     convolution, about 2e-6 of the output (512 channels), by how well the processor's convolution sums; it is
-    differentiable once, with respect to both operands.
+    differentiable with respect to both operands; second derivatives are refused.
 
     Source: Winograd, "Arithmetic complexity of computations", 1980; Lavin and Gray, "Fast algorithms for
     convolutional neural networks", arXiv:1509.09308, F(4x4, 3x3).
