@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+"""A full, exhausted or read-only disk: nothing that the program did wrong."""
+
+
 class OneLineCommand(click.Command):
     """Bad input ends in one line on stderr and exit code 2; waiting threads leave their cores to others."""
 
@@ -32,6 +37,15 @@ class OneLineCommand(click.Command):
         except (UserError, click.ClickException) as error:
             message = error.format_message() if isinstance(error, click.ClickException) else error
             click.echo(f"error: {message}", err=True)
+            sys.exit(2)
+        except OSError as error:
+            if error.errno not in UNWRITABLE or error.filename is None:
+                raise
+            click.echo(
+                f"error: cannot write {error.filename} ({error.strerror}); make room there or choose another place: "
+                "what was finished before is kept",
+                err=True,
+            )
             sys.exit(2)
 
 

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+LEAST_ROOM = 1 << 16
+"""Bytes: a disk with less beside a file that could not be written is full."""
+
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file, flush it to disk and rename it to ``path``."""
+    """Let ``write`` fill a temporary file, flush it to disk and rename it to ``path``.
+
+    Raises ``OSError`` naming ``path`` when it cannot be written, also where ``write`` has another word for a full disk.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    except Exception as error:
+        # Writers in C++ and Rust say of a full disk what they were doing: "unexpected pos 10688 vs 10582".
+        if shutil.disk_usage(path.parent).free < LEAST_ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import click
+import pytest
+import torch
+
+from resnet_spiking.terminal import OneLineCommand
+from resnet_spiking.training import files
+from resnet_spiking.training.files import write_atomically
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    (tmp_path / "state").write_text("old")
+    return tmp_path / "state"
+
+
+def refusal(path: Path, write: object) -> OSError:
+    with pytest.raises(OSError, match="No space left on device") as refused:
+        write_atomically(path, write)  # type: ignore[arg-type]
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+    return refused.value
+
+
+def test_a_full_disk_leaves_what_was_there(old: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no device that is always full")
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("half of the")
+        Path("/dev/full").write_text("rest")
+
+    assert refusal(old, write).filename == str(old)
+
+
+def test_a_full_disk_is_called_one_whatever_the_writer_says(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 10688 vs 10582")
+
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        write_atomically(old, write)
+    monkeypatch.setattr(files, "shutil", SimpleNamespace(disk_usage=lambda path: shutil._ntuple_diskusage(9, 9, 0)))
+    found = refusal(old, write)
+    assert (found.errno, found.filename) == (errno.ENOSPC, str(old))
+    assert isinstance(found.__cause__, RuntimeError)
+
+
+def test_a_command_says_it_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reason = os.strerror(errno.ENOSPC)
+
+    @click.command(cls=OneLineCommand)
+    def full() -> None:
+        raise OSError(errno.ENOSPC, reason, "runs/a/last.ckpt")
+
+    with pytest.raises(SystemExit) as ended:
+        full.main([])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: cannot write runs/a/last.ckpt ({reason}); make room there")
+
+    @click.command(cls=OneLineCommand)
+    def broken() -> None:
+        raise OSError(errno.EIO, "a fault of ours, or of the hardware", "x")
+
+    with pytest.raises(OSError, match="a fault of ours"):
+        broken.main([])
+
+
+def test_what_is_written_replaces_what_was(old: Path) -> None:
+    write_atomically(old, lambda temporary: torch.save({"a": 1}, temporary))
+    assert torch.load(old, weights_only=True) == {"a": 1}
+    assert list(old.parent.iterdir()) == [old]
