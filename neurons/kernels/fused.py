@@ -94,7 +94,7 @@ class _Fused(torch.autograd.Function):
 def _step_by_step(
     fires: bool, reset: int, detach: bool, surrogate: int, slope: float, *inputs: Any
 ) -> tuple[Tensor, ...]:
-    """What the kernel computes, in operations that torch can differentiate as often as it likes; `inputs` as for `_Fused`."""
+    """What the kernel computes, in operations that torch can differentiate again; `inputs` as for `_Fused`."""
     current, v0, i0, beta, alpha, threshold = inputs
     state: State = (v0,) if i0 is None else (v0, i0)
     if not fires:
