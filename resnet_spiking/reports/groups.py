@@ -36,6 +36,11 @@ def setting(row: Row, name: str) -> Any:
     return Path(value).name if name == "weights" else value
 
 
+def devices_of(row: Row) -> list[str]:
+    """Return the devices that a run trained on; of before all were recorded, the one that it ended on."""
+    return row.get("devices") or [str(row["provenance"].get("device", "unknown"))]
+
+
 def cell_of(row: Row) -> str:
     """Return, as text, everything but the seed that decides the Default network of a row."""
     shared = {name: value for name, value in row["config"].items() if name not in (*BRANCH_ONLY, *SEEDS)}

@@ -12,6 +12,7 @@ from resnet_spiking.reports.drawing.markup import Markup, element, join
 from resnet_spiking.reports.drawing.palette import DARK_CSS, LIGHT_CSS
 from resnet_spiking.reports.figures.catalogue import FIGURES
 from resnet_spiking.reports.figures.figure import Figure
+from resnet_spiking.reports.groups import devices_of
 from resnet_spiking.reports.statistics import INTERVAL, PAIRED, SPREAD
 from resnet_spiking.reports.table import Cell, Column, Record, Table, to_csv, to_json
 from resnet_spiking.reports.tables.accuracy import accuracy_table
@@ -259,7 +260,7 @@ def _about(digest: Digest) -> Markup:
     warnings = [f"{row['run']}: {warning}" for row in results.rows for warning in row["warnings"]]
     written = results.written.get("versions") or results.written
     versions = ", ".join(f"{name} {value}" for name, value in sorted(written.items()) if isinstance(value, str))
-    devices = sorted({str(row["provenance"].get("device", "unknown")) for row in results.rows})
+    devices = sorted({device for row in results.rows for device in devices_of(row)})
     random = sorted({name for row in results.rows for name in (row["hashes"].get("backbone") or {}).get("random", ())})
     facts = [
         SPREAD,

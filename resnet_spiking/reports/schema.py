@@ -51,6 +51,7 @@ ROW: dict[str, Shape] = {
     "default?": {"run": str, "accuracy": share},
     "operations?": dict,
     "seconds": dict,
+    "devices?": [str],
     "hashes": {"data": str},
     "evidence?": dict,
     "warnings": [str],

@@ -24,6 +24,7 @@ COPIED = (
     "operations",
     "stages",
     "seconds",
+    "devices",
     "hashes",
     "evidence",
     "warnings",

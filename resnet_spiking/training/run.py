@@ -75,7 +75,7 @@ def train_run(
         "default": {
             "run": default.folder.name,
             **default.result["test"],
-            **{name: default.result[name] for name in ("operations",) if name in default.result},
+            **{name: default.result[name] for name in ("operations", "devices") if name in default.result},
         },
         **figures,
         "warnings": rate_warnings(figures["test"]["spike_rates"], network.head.layer_names)  # type: ignore[arg-type]

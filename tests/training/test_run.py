@@ -54,6 +54,28 @@ def figures(result: dict[str, Any]) -> dict[str, Any]:
     return {name: result[name] for name in ("test", "predictions", "hashes", "config", "evidence", "default")}
 
 
+def test_a_run_that_goes_on_elsewhere_names_both_devices(
+    tmp_path: Path, shapes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train_on(device: str, *, calls: int = 0, resume: bool = False) -> tuple[dict[str, Any], list[str]]:
+        for module in ("loop", "phase"):
+            monkeypatch.setattr(f"resnet_spiking.training.{module}.device_name", lambda _: device)
+        lines: list[str] = []
+        environment = Environment(report=lines.append, should_stop=StopAfter(calls))
+        return train_run(CONFIG, tmp_path / "run", environment, data=shapes, resume=resume), lines
+
+    with pytest.raises(Interrupted):
+        train_on("one GPU", calls=3)
+    result, lines = train_on("cpu", resume=True)
+    assert result["default"]["devices"] == ["cpu", "one GPU"]
+    assert result["devices"] == ["cpu"]
+    (folder,) = tmp_path.glob("default-*")
+    assert json.loads((folder / "result.json").read_text())["devices"] == ["cpu", "one GPU"]
+    assert [line.partition(":")[0] for line in lines if "has run on" in line] == [
+        "this default phase has run on cpu and one GPU"
+    ]
+
+
 @pytest.mark.parametrize("train", ["decoder", "head"])
 @pytest.mark.parametrize("neuron", ["snntorch-lif", "paralif-sb"])
 def test_an_interrupted_run_resumes_to_the_same_bytes(tmp_path: Path, shapes: Dataset, neuron: str, train: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resnet_spiking.reports.groups import SHOWN
+from resnet_spiking.reports.groups import SHOWN, devices_of
 from resnet_spiking.reports.results import Row
 from resnet_spiking.reports.table import Record
 
@@ -31,7 +31,7 @@ def run_records(rows: list[Row]) -> list[Record]:
             "data_sha256": row["hashes"]["data"],
             "model_sha256": row["hashes"].get("model"),
             "git": row["provenance"].get("git"),
-            "device": row["provenance"].get("device"),
+            "device": ", ".join(devices_of(row)),
             "command": row["provenance"].get("command"),
         }
         for row in rows
