@@ -107,6 +107,8 @@ def evaluate(
             done = earlier.get(subject.name)
             entry = dict(done.entry) if done else _entry(subject, targets[subject.name], swept, before, settings)
             entry.pop("mcnemar", None)
+            # Where its folder is now: it may have been attacked on another machine.
+            entry["run"] = subject.run
             entry |= _beside(subject, targets, swept)
             began = time.perf_counter()
             entry["checks"] = run_checks(
