@@ -21,6 +21,7 @@ from typing import Any
 import numba
 import numpy as np
 import torch
+from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 
 from neurons import parameters
 from neurons.kernels import addresses, codes
@@ -301,10 +302,15 @@ def _address(entry: Callable[[str], Callable[[Any], None]], dtype: torch.dtype) 
     """Compiled, and kept on disk where numba finds a writable place.
 
     numba knows kept code by this file and by what the function closes over, which is the text of everything that was
-    compiled into it: with another version of any of these it compiles again.
+    compiled into it: with another version of any of these it compiles again. It keeps all code of one name in one
+    index, and two processes that enter their code at the same time may give it the same place: one would then run the
+    other's. So whatever leads to other code, dtype and processor included, has a name of its own.
     """
     texts = [Path(str(module.__file__)).read_bytes() for module in (parameters, codes, addresses, rows)]
-    function = entry(hashlib.sha256(b"".join(texts)).hexdigest())
+    processor = f"{numba.__version__} {get_host_cpu_name()} {get_host_cpu_features().flatten()}"
+    sources = hashlib.sha256(b"".join([*texts, processor.encode()])).hexdigest()
+    function = entry(sources)
+    function.__qualname__ = f"{function.__name__}-{str(dtype).removeprefix('torch.')}-{sources[:16]}"
     signature = numba.void(numba.types.CPointer(numba.from_dtype(np.dtype(arguments_of(dtype)))))
     try:
         compiled = numba.cfunc(signature, cache=True)(function)
