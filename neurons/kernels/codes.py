@@ -6,7 +6,6 @@ from neurons.parameters import RESETS, SURROGATES
 
 RESET_CODES = {name: code for code, name in enumerate(RESETS)}
 SURROGATE_CODES = {name: code for code, name in enumerate(SURROGATES)}
-RESET_NAMES, SURROGATE_NAMES = RESETS, SURROGATES
 
 ZERO, SUBTRACT, NONE = (RESET_CODES[name] for name in ("zero", "subtract", "none"))
 ATAN, FAST_SIGMOID, SIGMOID, TRIANGLE, RECTANGLE, STE = (

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from neurons.kernels import numba_cpu, plain, threads
-from neurons.kernels.codes import NONE, RESET_CODES, RESET_NAMES, STE, SURROGATE_CODES, SURROGATE_NAMES
+from neurons.kernels.codes import RESET_CODES, SURROGATE_CODES
 from neurons.kernels.layout import in_rows
 from neurons.second_order import gradients_with_graph, wanted
 from neurons.surrogate import Surrogate
@@ -36,15 +36,14 @@ class _Fused(torch.autograd.Function):
         alpha: Tensor | None,
         threshold: Tensor,
         fires: bool,
-        reset: int,
+        reset: str,
         detach: bool,
-        surrogate: int,
-        slope: float,
+        surrogate: Surrogate,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         if any(ctx.needs_input_grad):
             # The inputs as they came: second derivatives go through their graphs.
             ctx.save_for_backward(current, v0, i0, beta, alpha, threshold)
-            ctx.constants = (fires, reset, detach, surrogate, slope)
+            ctx.constants = (fires, reset, detach, surrogate)
         x, x_row = in_rows(current)
         v0, i0 = v0.contiguous(), None if i0 is None else i0.contiguous()
         b, th = _per_neuron(beta, current), _per_neuron(threshold, current)
@@ -52,7 +51,7 @@ class _Fused(torch.autograd.Function):
         output = torch.empty_like(current, memory_format=torch.contiguous_format)
         v_last, i_last = torch.empty_like(v0), None if i0 is None else torch.empty_like(i0)
         # The names above hold every tensor whose address goes into the arguments until the kernel is done with it.
-        arguments = _arguments(x, x_row, current, v0, i0, b, a, th, output, fires, reset, detach, surrogate, slope)
+        arguments = _arguments(x, x_row, current, v0, i0, b, a, th, output, fires, reset, detach, surrogate)
         arguments.v_last, arguments.i_last = _address(v_last), _address(i_last)
         _run(numba_cpu.forward_at(current.dtype), arguments)
         ctx.set_materialize_grads(False)
@@ -66,7 +65,7 @@ class _Fused(torch.autograd.Function):
             run = partial(_step_by_step, *ctx.constants)
             given = grads if i0 is not None else grads[:2]
             found = gradients_with_graph(run, ctx.saved_tensors, needs[: len(ctx.saved_tensors)], given)
-            return *found, None, None, None, None, None
+            return *found, None, None, None, None
         v0, i0 = v0.contiguous(), None if i0 is None else i0.contiguous()
         x, x_row = in_rows(current)
         b, th = _per_neuron(beta, current), _per_neuron(threshold, current)
@@ -88,12 +87,10 @@ class _Fused(torch.autograd.Function):
             None if column is None else column.sum_to_size(value.shape)
             for column, value in zip(per_column, (beta, alpha, threshold), strict=True)
         ]
-        return grad_x, grad_v0, grad_i0, *learned, None, None, None, None, None
+        return grad_x, grad_v0, grad_i0, *learned, None, None, None, None
 
 
-def _step_by_step(
-    fires: bool, reset: int, detach: bool, surrogate: int, slope: float, *inputs: Any
-) -> tuple[Tensor, ...]:
+def _step_by_step(fires: bool, reset: str, detach: bool, surrogate: Surrogate, *inputs: Any) -> tuple[Tensor, ...]:
     """What the kernel computes, in operations that torch can differentiate again; `inputs` as for `_Fused`."""
     current, v0, i0, beta, alpha, threshold = inputs
     state: State = (v0,) if i0 is None else (v0, i0)
@@ -106,9 +103,9 @@ def _step_by_step(
         beta=beta,
         alpha=alpha,
         threshold=threshold,
-        reset=RESET_NAMES[reset],
+        reset=reset,
         detach_reset=detach,
-        surrogate=Surrogate(SURROGATE_NAMES[surrogate], slope),
+        surrogate=surrogate,
     )
     return out, *state
 
@@ -134,10 +131,9 @@ def lif(
         alpha,
         threshold,
         True,
-        RESET_CODES[reset],
+        reset,
         detach_reset,
-        SURROGATE_CODES[surrogate.name],
-        surrogate.slope,
+        surrogate,
     )
     return spikes, (v,) if i is None else (v, i)
 
@@ -146,7 +142,7 @@ def integrate(current: Tensor, state: State, *, beta: Tensor, alpha: Tensor | No
     """`neurons.kernels.plain.integrate` in one autograd node; same arguments, same membrane."""
     i0 = None if alpha is None else state[1]
     membrane, v, i = _Fused.apply(
-        current, state[0], i0, beta, alpha, beta.detach(), False, NONE, True, STE, 1.0
+        current, state[0], i0, beta, alpha, beta.detach(), False, "none", True, Surrogate("ste", 1.0)
     )  # there is no threshold: beta takes its place in the kernel's arguments, unread
     return membrane, (v,) if i is None else (v, i)
 
@@ -162,10 +158,9 @@ def _arguments(
     threshold: Tensor,
     out: Tensor,
     fires: bool,
-    reset: int,
+    reset: str,
     detach: bool,
-    surrogate: int,
-    slope: float,
+    surrogate: Surrogate,
 ) -> ctypes.Structure:
     """What both kernels read, see `neurons.kernels.numba_cpu.arguments_of`; one share for one thread."""
     columns = v0.numel()
@@ -175,10 +170,10 @@ def _arguments(
         steps=current.shape[0],
         synapse=i0 is not None,
         fires=fires,
-        reset=reset,
+        reset=RESET_CODES[reset],
         detach=detach,
-        surrogate=surrogate,
-        slope=slope,
+        surrogate=SURROGATE_CODES[surrogate.name],
+        slope=surrogate.slope,
         x=x.data_ptr(),
         x_row=x_row,
         v0=v0.data_ptr(),
