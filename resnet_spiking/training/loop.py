@@ -23,7 +23,6 @@ from resnet_spiking.network.arithmetic import plain_arithmetic
 from resnet_spiking.training.allocator import keep_freed_memory
 from resnet_spiking.training.distillation import distillation_loss
 from resnet_spiking.training.optimizer import make_optimizer
-from resnet_spiking.training.provenance import device_name
 from resnet_spiking.training.randomness import generator_for
 from resnet_spiking.training.schedule import rate_at
 from resnet_spiking.training.tally import Tally
@@ -37,8 +36,8 @@ class Interrupted(Exception):
 
 @dataclass
 class Progress:
-    """Where training stands: epoch and step to do next, sums of the running epoch, finished epochs; ``devices`` it
-    has run on so far."""
+    """Where training stands: epoch and step to do next, sums of the running epoch, finished epochs; the ``devices`` it
+    runs and has run on, which the loop hands on."""
 
     epoch: int = 0
     step: int = 0
@@ -88,7 +87,6 @@ def fit(
     start = start or Progress()
     if source.device.type == "cpu":
         keep_freed_memory()
-    devices = sorted({*start.devices, device_name(source.device)})
     labels = source.images.labels.to(source.device)
     batch_size = min(config.batch_size, len(source))
     steps = len(source) // batch_size
@@ -112,7 +110,7 @@ def fit(
             tally.seconds += time.perf_counter() - began
             hooks.on_step(epoch, step, steps)
             if stopping:
-                hooks.save(optimizer, Progress(epoch, step + 1, tally.read(), start.history, devices))
+                hooks.save(optimizer, Progress(epoch, step + 1, tally.read(), start.history, start.devices))
                 raise Interrupted
         sums = tally.read()
         with _finite(epoch, steps - 1):
@@ -128,7 +126,7 @@ def fit(
                 **tested,
             }
         )
-        hooks.save(optimizer, Progress(epoch + 1, 0, {}, start.history, devices))
+        hooks.save(optimizer, Progress(epoch + 1, 0, {}, start.history, start.devices))
     return start.history
 
 

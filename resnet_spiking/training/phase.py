@@ -47,9 +47,9 @@ def train_phase(
     if (folder / "last.ckpt").exists():
         start = load_state(folder / "last.ckpt", settings, trainee, optimizer)
         env.report(f"resuming {phase} at epoch {start.epoch + 1}, step {start.step + 1}")
-    devices = sorted({*start.devices, device_name(train.device)})
-    if len(devices) > 1:
-        env.report(f"this {phase} phase has run on {' and '.join(devices)}: not the bits of one device alone")
+    start.devices = sorted({*start.devices, device_name(train.device)})
+    if len(start.devices) > 1:
+        env.report(f"this {phase} phase has run on {' and '.join(start.devices)}: not the bits of one device alone")
 
     def write_metrics(history: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(entry) + "\n" for entry in history)
@@ -85,5 +85,5 @@ def train_phase(
         "operations": counter.figures(len(final_test)),
         "predictions": list(final.predictions),
         "seconds": {"training": sum(entry["seconds"] for entry in history)},
-        "devices": devices,
+        "devices": start.devices,
     }

@@ -58,8 +58,7 @@ def test_a_run_that_goes_on_elsewhere_names_both_devices(
     tmp_path: Path, shapes: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def train_on(device: str, *, calls: int = 0, resume: bool = False) -> tuple[dict[str, Any], list[str]]:
-        for module in ("loop", "phase"):
-            monkeypatch.setattr(f"resnet_spiking.training.{module}.device_name", lambda _: device)
+        monkeypatch.setattr("resnet_spiking.training.phase.device_name", lambda _: device)
         lines: list[str] = []
         environment = Environment(report=lines.append, should_stop=StopAfter(calls))
         return train_run(CONFIG, tmp_path / "run", environment, data=shapes, resume=resume), lines
