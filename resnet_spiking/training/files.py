@@ -26,6 +26,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(handle.fileno())
         temporary.replace(path)
     except OSError as error:
+        if error.filename not in (None, str(temporary), temporary):
+            raise  # of another file, such as the one to be copied
         raise OSError(error.errno, error.strerror, str(path)) from None
     except Exception as error:
         # Writers in C++ and Rust say of a full disk what they were doing: "unexpected pos 10688 vs 10582".

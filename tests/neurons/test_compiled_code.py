@@ -7,10 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("numba")
-
 # Both processes find an index without entries, both enter theirs, and the first to enter is the last to write its code.
 AT_THE_SAME_TIME = """
 import torch

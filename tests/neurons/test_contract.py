@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -42,8 +43,8 @@ class _Written(Neuron):
     def equation(self) -> str:
         return "u[t] = beta*v[t-1] + x[t]; s[t] = [u[t] > threshold]; v[t] = u[t]*(1 - s[t])"
 
-    def __init__(self, name: str, config: NeuronParameters, **options: object) -> None:
-        super().__init__(name, config, **options)  # type: ignore[arg-type]
+    def __init__(self, name: str, config: NeuronParameters, **options: Any) -> None:
+        super().__init__(name, config, **options)
         if config.alpha is not None or config.reset != "zero":
             raise self._refuse("reset", config.reset, "an example")
         self.kept = 0.0

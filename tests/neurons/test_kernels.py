@@ -53,8 +53,8 @@ def _compare(first: tuple[Tensor, ...], second: tuple[Tensor, ...], leaves: dict
     wanted = [leaf for leaf in leaves.values() if leaf.requires_grad]
     gradients = []
     for outputs in (first, second):
-        loss = sum((part * weight).sum() for part, weight in zip(outputs, weights, strict=True))
-        gradients.append(torch.autograd.grad(loss, wanted))  # type: ignore[arg-type]
+        losses = [(part * weight).sum() for part, weight in zip(outputs, weights, strict=True)]
+        gradients.append(torch.autograd.grad(losses, wanted))
     for a, b in zip(first, second, strict=True):
         assert torch.equal(a, b)
     for ours, plain_one in zip(*gradients, strict=True):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,7 +48,7 @@ def test_a_full_disk_is_called_one_whatever_the_writer_says(old: Path, monkeypat
 
     with pytest.raises(RuntimeError, match="unexpected pos"):
         write_atomically(old, write)
-    monkeypatch.setattr(files, "shutil", SimpleNamespace(disk_usage=lambda path: shutil._ntuple_diskusage(9, 9, 0)))
+    monkeypatch.setattr(files, "shutil", SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=0)))
     found = refusal(old, write)
     assert (found.errno, found.filename) == (errno.ENOSPC, str(old))
     assert isinstance(found.__cause__, RuntimeError)
@@ -72,6 +73,13 @@ def test_a_command_says_it_in_one_line(tmp_path: Path, capsys: pytest.CaptureFix
 
     with pytest.raises(OSError, match="a fault of ours"):
         broken.main([])
+
+
+def test_a_source_that_is_missing_is_named_and_not_the_copy(old: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as refused:
+        write_atomically(old, partial(shutil.copyfile, tmp_path / "absent"))
+    assert str(refused.value.filename) == str(tmp_path / "absent")
+    assert old.read_text() == "old"
 
 
 def test_what_is_written_replaces_what_was(old: Path) -> None:

@@ -61,12 +61,12 @@ def robustness_table(attacked: Attacked) -> Table:
 
 def _places(attacked: Attacked) -> list[str]:
     """Return the note that says where models were attacked: none when a result is from before that was recorded."""
+    if not all(model.get("devices") for series in attacked.series for model in series.models):
+        return []
     places = [
-        (series.name, sorted({device for model in series.models for device in model.get("devices") or ["unknown"]}))
+        (series.name, sorted({device for model in series.models for device in model["devices"]}))
         for series in attacked.series
     ]
-    if any("unknown" in devices for _, devices in places):
-        return []
     return [f"Models were {attacked_on(places)}."]
 
 
