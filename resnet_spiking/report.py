@@ -1,7 +1,8 @@
-"""Command: show a study's results as tables, figures and one page, or check a README against them."""
+"""Command: show a study's results as tables, figures and one page, or check Markdown files against them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,12 @@ reported on as one; nothing is trained or measured.
   python -m resnet_spiking.report studies/quick
 One table, as Markdown, on standard output:
   python -m resnet_spiking.report results --table "accuracy dataset=cifar10 columns=variant,n,accuracy"
-Compare the tables of a README with the results (exit status 1 where they differ), or write them:
-  python -m resnet_spiking.report --check README.md results
+Compare the tables of Markdown files with the results (exit status 1 where they differ), or write them:
+  python -m resnet_spiking.report --check README.md --check docs/results.md results
   python -m resnet_spiking.report --update README.md results
 
 \b
-A README's table stands between <!-- report: REQUEST --> and <!-- /report -->. A REQUEST is
+A file's table stands between <!-- report: REQUEST --> and <!-- /report -->. A REQUEST is
   accuracy | matrix | pairs | robustness | trust | trap | scaling | value column=NAME | figure name=NAME file=PATH.svg
 followed by the settings that its rows must have: dataset=cifar10 variant=default,lif train=head …
 """
@@ -40,24 +41,32 @@ followed by the settings that its rows must have: dataset=cifar10 variant=defaul
 @click.option("--parquet", is_flag=True, help="Write tables as Parquet too (extra [parquet]).")
 @click.option("--table", metavar="REQUEST", help="Print one table as Markdown.")
 @click.option(
-    "--check", type=click.Path(path_type=Path), metavar="README", help="Compare marked tables with the results."
+    "--check",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE.md",
+    help="Compare a file's marked tables with the results; give it again for more files.",
 )
 @click.option(
-    "--update", type=click.Path(path_type=Path), metavar="README", help="Write marked tables from the results."
+    "--update",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE.md",
+    help="Write a file's marked tables from the results; give it again for more files.",
 )
 def main(
-    study: Path | None, output_dir: Path | None, only: str, parquet: bool, table: str | None, check: Path | None,
-    update: Path | None,
+    study: Path | None, output_dir: Path | None, only: str, parquet: bool, table: str | None, check: tuple[Path, ...],
+    update: tuple[Path, ...],
 ) -> None:  # fmt: skip
-    if sum(option is not None for option in (table, check, update)) > 1:
+    if sum(map(bool, (table, check, update))) > 1:
         raise UserError("--table, --check and --update each do one thing: give one of them")
     if (table or check or update) and (output_dir or only or parquet):
         raise UserError("--output-dir, --only and --parquet belong to a whole report; leave them out")
-    readme = check or update
+    files = check or update
     if study is None:
-        if readme is None:
+        if not files:
             raise UserError("name a study folder or its results folder, such as studies/quick")
-        study = readme.parent / "results"
+        study = files[0].parent / "results"
 
     from resnet_spiking.reports.collection import load_collection
     from resnet_spiking.reports.digest import Digest
@@ -73,7 +82,8 @@ def main(
     elif update:
         from resnet_spiking.reports.readme import update_readme
 
-        click.echo(f"{update}: {update_readme(update, digest)} blocks written from {digest.results.folder}")
+        for file in update:
+            click.echo(f"{file}: {update_readme(file, digest)} blocks written from {digest.results.folder}")
     else:
         _write(digest, output_dir or digest.results.folder.parent / "report", only, parquet)
 
@@ -90,19 +100,26 @@ def _write(digest: Digest, output: Path, only: str, parquet: bool) -> None:
     click.echo(f"{output / 'tables'}, {output / 'figures'}")
 
 
-def _check(readme: Path, digest: Digest) -> None:
+def _check(files: Sequence[Path], digest: Digest) -> None:
     from resnet_spiking.reports.readme import check_readme
 
-    found = check_readme(readme, digest)
-    for difference in found.differences:
-        click.echo(f"{readme}:{difference.line}: {difference.request}: {difference.what}")
-    if found.unmarked:
-        lines = ", ".join(map(str, found.unmarked))
-        click.echo(f"not checked, as no mark says where they come from: tables at lines {lines}", err=True)
-    if found.differences:
-        click.echo(f"{readme} differs from {digest.results.folder}; write it with --update {readme}", err=True)
+    differing = []
+    for file in files:
+        found = check_readme(file, digest)
+        for difference in found.differences:
+            click.echo(f"{file}:{difference.line}: {difference.request}: {difference.what}")
+        if found.unmarked:
+            lines = ", ".join(map(str, found.unmarked))
+            click.echo(f"{file}: not checked, as no mark says where they come from: tables at lines {lines}", err=True)
+        if found.differences:
+            differing.append(file)
+        else:
+            click.echo(f"{file}: {found.blocks} blocks agree with {digest.results.folder}")
+    if differing:
+        names = ", ".join(map(str, differing))
+        again = " ".join(f"--update {file}" for file in differing)
+        click.echo(f"{names} differ from {digest.results.folder}; write with {again}", err=True)
         raise click.exceptions.Exit(1)
-    click.echo(f"{readme}: {found.blocks} blocks agree with {digest.results.folder}")
 
 
 if __name__ == "__main__":

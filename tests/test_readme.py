@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-OPTIONS = sorted(
-    set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", " ".join(re.findall(r"resnet_spiking\.train (.*)", README))))
-)
+COMMANDS = re.findall(r"resnet_spiking\.train (.*)", README + (ROOT / "docs" / "results.md").read_text())
+OPTIONS = sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", " ".join(COMMANDS))))
+LINKS = [
+    (page, link)
+    for page in (ROOT / "README.md", ROOT / "docs" / "results.md")
+    for link in re.findall(r"\]\(((?!https?:)[^)\s]*)\)", page.read_text())
+]
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
@@ -31,3 +36,15 @@ def test_options_of_printed_commands_exist() -> None:
     known = {name for parameter in main.params for name in (*parameter.opts, *parameter.secondary_opts)}
     assert OPTIONS
     assert set(OPTIONS) <= known
+
+
+@pytest.mark.parametrize(("page", "link"), LINKS, ids=[link for _, link in LINKS])
+def test_each_link_within_the_repository_leads_somewhere(page: Path, link: str) -> None:
+    name, _, anchor = link.partition("#")
+    target = page.parent / name if name else page
+    assert target.exists()
+    if anchor:
+        text = target.read_text()
+        headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+        anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert anchor in anchors | set(re.findall(r'<a id="([^"]*)"', text))

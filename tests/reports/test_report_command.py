@@ -54,6 +54,26 @@ def test_update_then_check_then_a_changed_digit(
     assert "--update" in err
 
 
+def test_several_files_are_checked_and_written_in_one_go(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / "README.md", tmp_path / "docs" / "results.md"]
+    files[1].parent.mkdir()
+    for file in files:
+        file.write_text("<!-- report: accuracy dataset=fashion-mnist columns=variant,n -->\n<!-- /report -->\n")
+    named = [part for file in files for part in ("--check", file)]
+    code, _, err = run(*named, published, capsys=capsys)
+    assert (code, f"--update {files[0]} --update {files[1]}" in err) == (1, True)
+    assert run("--update", files[1], published, capsys=capsys)[0] == 0
+    code, out, err = run(*named, published, capsys=capsys)
+    assert code == 1
+    assert f"{files[1]}: 1 blocks agree" in out
+    assert f"--update {files[0]}" in err
+    assert str(files[1]) not in err
+    assert run("--update", files[0], "--update", files[1], published, capsys=capsys)[0] == 0
+    assert run(*named, published, capsys=capsys)[0] == 0
+
+
 BAD = {
     "nothing": ([], "name a study folder"),
     "absent": (["absent"], "absent is not a folder"),
