@@ -58,9 +58,9 @@ def main(
     study: Path | None, output_dir: Path | None, only: str, parquet: bool, table: str | None, check: tuple[Path, ...],
     update: tuple[Path, ...],
 ) -> None:  # fmt: skip
-    if sum(map(bool, (table, check, update))) > 1:
+    if sum((table is not None, bool(check), bool(update))) > 1:
         raise UserError("--table, --check and --update each do one thing: give one of them")
-    if (table or check or update) and (output_dir or only or parquet):
+    if (table is not None or check or update) and (output_dir or only or parquet):
         raise UserError("--output-dir, --only and --parquet belong to a whole report; leave them out")
     files = check or update
     if study is None:
@@ -72,7 +72,7 @@ def main(
     from resnet_spiking.reports.digest import Digest
 
     digest = Digest.of(load_collection(study), study)
-    if table:
+    if table is not None:
         from resnet_spiking.reports.readme import KINDS, render
         from resnet_spiking.reports.request import parse_request
 
