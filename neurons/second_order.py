@@ -31,6 +31,8 @@ def gradients_with_graph(
         needed: of which inputs a gradient is needed; the others get None.
         grads: one per output, None for zeros.
     """
+    # One input may come from another, which the derivative of this node alone must not follow.
+    inputs = [value if value is None else value.view_as(value) for value in inputs]
     outputs = run(*inputs)
     pairs = [(out, grad) for out, grad in zip(outputs, grads, strict=True) if grad is not None and out.requires_grad]
     sources = [source for source, need in zip(inputs, needed, strict=True) if need and source is not None]

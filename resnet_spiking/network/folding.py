@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from resnet_spiking.network.quick_convolution import QuickConv2d
+
 _BLOCKS = (BasicBlock, Bottleneck)
 
 
@@ -17,13 +19,18 @@ def folded(network: nn.Module) -> nn.Module:
 
     A BatchNorm with its running statistics is ``g (x - m) / s + b`` per channel: for the convolution ``W x`` before it,
     weights ``(g / s) W`` and a bias ``b - g m / s``. Folded are neighbours in an ``nn.Sequential`` and the pairs in
-    the blocks of torchvision's ResNets; whatever else there is, a BatchNorm in train mode included, is copied as it is.
+    the blocks of torchvision's ResNets; whatever else there is is copied as it is: a BatchNorm in train mode, a
+    convolution of another class (weight standardisation, a parametrised weight), what has a hook.
     """
     copied = copy.deepcopy(network)
     for parent in list(copied.modules()):
         for first, second in _pairs(parent):
             convolution, norm = getattr(parent, first), getattr(parent, second)
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and _fixed(convolution, norm):
+            if (
+                _plain(convolution, nn.Conv2d, QuickConv2d)
+                and _plain(norm, nn.BatchNorm2d)
+                and norm.running_var is not None
+            ):
                 setattr(parent, first, fuse_conv_bn_eval(convolution, norm))
                 setattr(parent, second, nn.Identity())
     return copied.requires_grad_(False)
@@ -31,12 +38,15 @@ def folded(network: nn.Module) -> nn.Module:
 
 def _pairs(parent: nn.Module) -> list[tuple[str, str]]:
     """Return the names of children of which the second gets what the first returns, and nothing else does."""
-    names = [name for name, _ in parent.named_children()]
+    # named_children() leaves out a module that stands in several places, such as an activation.
+    names = list(parent._modules)
     if type(parent).forward is nn.Sequential.forward:
         return list(itertools.pairwise(names))
     # Other networks have the same names and another order.
     return [(f"conv{n}", f"bn{n}") for n in (1, 2, 3) if f"conv{n}" in names] if type(parent) in _BLOCKS else []
 
 
-def _fixed(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
-    return not convolution.training and not norm.training and norm.running_var is not None
+def _plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Whether what the module computes in eval mode is known: one of ``kinds`` itself, without a hook."""
+    hooks = module._forward_hooks or module._forward_pre_hooks
+    return type(module) in kinds and not module.training and not hooks

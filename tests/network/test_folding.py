@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -73,3 +74,56 @@ def test_a_norm_in_train_mode_stays() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     assert _norms(folded(network)) == 1
     assert _norms(folded(network.eval())) == 0
+
+
+def test_a_module_that_stands_in_several_places_is_seen_in_each() -> None:
+    torch.manual_seed(0)
+    act, conv = nn.ReLU(), nn.Conv2d(3, 3, 3)
+    network = _lived_in(
+        nn.Sequential(
+            nn.Conv2d(3, 3, 3), act, nn.BatchNorm2d(3), conv, act, nn.BatchNorm2d(3), conv, nn.BatchNorm2d(3), conv
+        )
+    )
+    lean = folded(network)
+    assert _norms(lean) == 2
+    maps = torch.rand(2, 3, 12, 12, dtype=torch.float64)
+    torch.testing.assert_close(lean(maps), network(maps))
+
+
+class Standardised(nn.Conv2d):
+    """A convolution by a weight that it does not hold, as in BiT's ResNets."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        weight = (self.weight - self.weight.mean()) / self.weight.std()
+        return self._conv_forward(maps, weight, self.bias)
+
+
+def _hooked(conv: nn.Conv2d) -> nn.Conv2d:
+    conv.register_forward_hook(lambda module, inputs, output: output.relu())
+    return conv
+
+
+CONVOLUTIONS: dict[str, Callable[[], nn.Module]] = {
+    "standardised": lambda: Standardised(3, 4, 3),
+    "hook": lambda: _hooked(nn.Conv2d(3, 4, 3)),
+    "weight_norm": lambda: nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)),
+    "spectral_norm": lambda: nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 4, 3)),
+    "spectral_norm as a hook": lambda: nn.utils.spectral_norm(nn.Conv2d(3, 4, 3)),
+}
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_a_convolution_that_is_more_than_its_weight_stays(kind: str) -> None:
+    torch.manual_seed(0)
+    network = _lived_in(nn.Sequential(CONVOLUTIONS[kind](), nn.BatchNorm2d(4)))
+    lean = folded(network)
+    assert _norms(lean) == 1
+    maps = torch.rand(2, 3, 5, 5, dtype=torch.float64)
+    assert torch.equal(lean(maps), network(maps))
+
+
+def test_a_norm_with_a_hook_stays() -> None:
+    network = _lived_in(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
+    network[1].register_forward_pre_hook(lambda module, inputs: (inputs[0].relu(),))
+    maps = torch.rand(2, 3, 5, 5, dtype=torch.float64)
+    assert torch.equal(folded(network)(maps), network(maps))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -101,11 +102,35 @@ def test_a_penalty_on_a_gradient_trains_the_layer_before(reset: str, detach: boo
         torch.testing.assert_close(ours, theirs)
 
 
-def test_a_first_gradient_with_a_graph_is_the_one_without() -> None:
-    gradient = Gradient("lif, learned")
+@pytest.mark.parametrize("case", CASES)
+def test_a_first_gradient_with_a_graph_is_the_one_without(case: str) -> None:
+    gradient = Gradient(case)
     values = [value.clone().requires_grad_() for value in gradient.values]
     for one, other in zip(gradient(values), gradient(values, create_graph=True), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def _both_ways(spikes: Callable[[], Tensor], sources: Sequence[Tensor]) -> None:
+    found = [torch.autograd.grad(spikes().square().cumsum(0).sum(), sources, create_graph=graph) for graph in (0, 1)]
+    assert all(gradient.abs().max() > 1e-3 for gradient in found[0])
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["paralif-sb", "paralif-t", "paralif-d", "lif"])
+def test_also_where_the_neuron_scales_its_current_by_what_it_learns(name: str) -> None:
+    draw = torch.Generator().manual_seed(5)
+    current = torch.rand(12, 3, 5, generator=draw, dtype=torch.float64).mul_(4).requires_grad_()
+    neuron = make_neuron(name, NeuronParameters(learn_beta=True), mode="native").double()
+    _both_ways(lambda: neuron(current, generator=torch.Generator().manual_seed(9))[0], [neuron.beta, current])
+
+
+@pytest.mark.parametrize("name", ["lif", "paralif-t"])
+def test_also_where_the_current_comes_from_the_state(name: str) -> None:
+    draw = torch.Generator().manual_seed(5)
+    current, start = (torch.rand(*shape, generator=draw, dtype=torch.float64) for shape in ((12, 3, 5), (3, 5)))
+    start.requires_grad_()
+    neuron = make_neuron(name).double()
+    _both_ways(lambda: neuron(current - 0.5 * start, (start,))[0], [start])
 
 
 def test_other_kernels_refuse_them_instead_of_leaving_them_out() -> None:
