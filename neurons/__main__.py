@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import textwrap
 from typing import Any
 
+from neurons.arguments import OneLineParser
 from neurons.names import check_name, entries, list_neurons
 
 WIDTH = 100
@@ -16,10 +16,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Describe the neurons that are named, or all: as text, as JSON lines, or by name and summary alone.
 
     Returns:
-        0; 1 when the library of a neuron that was named is missing. An unknown name ends in argparse's message and
-        status 2.
+        0; 1 when the library of a neuron that was named is missing. An unknown name ends in one line and status 2.
     """
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m neurons",
         description="What each neuron computes here: equation, library and version, backend, parameters and defaults.",
         epilog="Parameters are per time step; neurons.NeuronParameters explains them, python -m neurons.parity "

@@ -25,7 +25,7 @@ _STEP_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 class NaNError(ValueError):
-    """A current or state held NaN: not by mistake of the caller, where a training diverged."""
+    """A current, a state or a learned value held NaN: not by mistake of the caller, where a training diverged."""
 
 
 class Neuron(nn.Module, ABC):
@@ -131,8 +131,11 @@ class Neuron(nn.Module, ABC):
         return spikes.to(current.dtype), state
 
     def surrogate(self) -> Surrogate:
-        """The surrogate in force: an override's, or the configuration's."""
-        return self.override or Surrogate(self.config.surrogate, self.config.slope)
+        """The surrogate in force: an override's, or that of `effective_parameters`, else the configuration's."""
+        if self.override is not None:
+            return self.override
+        values = self.effective_parameters()
+        return Surrogate(values.get("surrogate", self.config.surrogate), values.get("slope", self.config.slope))
 
     def membrane_threshold(self) -> float:
         """The threshold that the membrane is compared with, the mean if there are several; 1 where there is none."""
@@ -223,6 +226,29 @@ class Neuron(nn.Module, ABC):
         """i[-1] of `NeuronParameters`, from the state."""
         return state[1]
 
+    def _native_surrogate(self, name: str, slope: float) -> dict[str, Any]:
+        """Surrogate and slope in force in native mode, where `name` and `slope` are the library's own."""
+        changed = self.config.changed()
+        chosen = changed.get("surrogate", name)
+        return {"surrogate": chosen, "slope": changed.get("slope", slope if chosen == name else self.config.slope)}
+
+    def _refuse_recurrent(self) -> None:
+        if self.config.recurrent:
+            raise self._refuse("recurrent", True, "only ParaLIF has a recurrent connection")
+
+    def _refuse_native_slope(self) -> None:
+        """For a library whose own surrogate has no slope of ours."""
+        if self.mode == "native" and {"surrogate", "slope"} & self.config.changed().keys() == {"slope"}:
+            reason = "the library's own surrogate has no such slope; name one of ours as well (surrogate)"
+            raise self._refuse("slope", self.config.slope, reason)
+
+    def _learn_configured(self) -> None:
+        """Register what the configuration asks to learn, from the values in force."""
+        values = self.effective_parameters()
+        for field in ("beta", "alpha", "threshold"):
+            if getattr(self.config, f"learn_{field}"):
+                self._learn(field, values[field])
+
     def _learn(self, field: str, value: float) -> None:
         """Register `field` as a parameter that starts exactly at `value`."""
         shape = self.features or ()
@@ -287,11 +313,16 @@ class Neuron(nn.Module, ABC):
         if torch.compiler.is_compiling():
             return  # a branch on data would break the graph
         # A NaN never leaves a membrane, so that the small final state tells about the whole current.
-        witness = state[0] if state else current
-        witness = witness.detach()
+        witness = (state[0] if state else current).detach()
+        learned = [parameter.detach() for parameter in self._parameters.values() if parameter is not None]
         # A sum is a tenth of the work, and finite where no entry is NaN; infinite entries may make it NaN as well.
-        if not math.isfinite(witness.sum()) and bool(torch.isnan(witness).any()):
-            raise NaNError("current (or state) must not hold NaN, got NaN")
+        if math.isfinite(sum((value.sum() for value in learned), witness.sum())):
+            return
+        if any(bool(torch.isnan(value).any()) for value in learned):
+            raise NaNError(f"a learned value of {self.name} must not hold NaN, got NaN")
+        if bool(torch.isnan(witness).any()):
+            given = "NaN" if bool(torch.isnan(current).any()) else "values so large that they gave NaN"
+            raise NaNError(f"current (or state) must not hold NaN, got {given}")
 
 
 def _copy(generator: torch.Generator | None, device: torch.device) -> torch.Generator:

@@ -33,14 +33,11 @@ class LIF(Neuron):
         features: int | tuple[int, ...] | None = None,
     ) -> None:
         super().__init__(name, config, mode=mode, features=features)
-        if config.recurrent:
-            raise self._refuse("recurrent", True, "only ParaLIF has a recurrent connection")
+        self._refuse_recurrent()
         if config.learn_alpha and config.alpha is None:
             raise self._refuse("learn_alpha", True, "without alpha there is no synapse to learn")
         self.state_names = ("membrane",) if config.alpha is None else ("membrane", "synapse")
-        for field in ("beta", "alpha", "threshold"):
-            if getattr(config, f"learn_{field}"):
-                self._learn(field, getattr(config, field))
+        self._learn_configured()
 
     def backend(self, device: torch.device | str = "cpu") -> str:
         return backend_of(torch.device(device))

@@ -46,8 +46,8 @@ def to_nir(layers: Iterable[nn.Module]) -> nir.NIRGraph:
     Raises:
         ImportError: nir is not installed, or older than 1.0.6: before, its LIF subtracts the threshold.
         TypeError: a layer is neither.
-        ValueError: NIR or the importers cannot express a neuron; the message says why. No layers, or a neuron without
-            a Linear in front.
+        ValueError: NIR or the importers cannot express a neuron; the message says why. No layers, a neuron without a
+            Linear in front or of another width, a value that is not finite.
     """
     nir = _library()
     nodes: list[Any] = []
@@ -65,6 +65,8 @@ def to_nir(layers: Iterable[nn.Module]) -> nir.NIRGraph:
                 raise ValueError(
                     f"layers[{position}] ({layer.name}) must come after an nn.Linear, whose width it takes"
                 )
+            if layer.features not in (None, (1,), (width,)):
+                raise ValueError(f"layers[{position}] ({layer.name}) has the features {layer.features}, not {width}")
             node, gain = _neuron(layer, width, nir)
             affine = nodes[-1]
             nodes[-1] = nir.Affine(weight=affine.weight * gain[:, None], bias=affine.bias * gain)
@@ -114,8 +116,6 @@ def _neuron(neuron: Neuron, width: int, nir: Any) -> tuple[Any, Any]:
         value = bounded(value.double(), 0.0, 1.0 if field != "threshold" else float("inf"))
         if field != "threshold" and bool((value == 1).any()) and (field == "beta" or has_synapse):
             raise refuse(field, 1.0, "it has no time constant")
-        if value.dim() > 1:
-            raise refuse(field, tuple(value.shape), "layers here have one dimension")
         found[field] = value.expand(width)
     beta, threshold, zero = found["beta"], _array(found["threshold"]), _array(torch.zeros(width))
     tau = _array(STEP / (1 - beta))
@@ -135,4 +135,8 @@ def _neuron(neuron: Neuron, width: int, nir: Any) -> tuple[Any, Any]:
 
 
 def _array(tensor: Tensor) -> Any:
-    return tensor.detach().cpu().numpy()
+    """Raises ValueError: NaN or an infinite value in it."""
+    if not tensor.isfinite().all():
+        raise ValueError("layers must hold finite values, got NaN or an infinite one")
+    # numpy has no bfloat16.
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().cpu().numpy()

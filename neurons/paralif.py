@@ -15,7 +15,7 @@ from neurons.paralif_replay import ParaLIFReplay, ParaLIFTerms
 from neurons.parameters import DEFAULTS, Mode, NeuronParameters, check_word
 from neurons.replay import Replay, synaptic
 from neurons.spike_functions import bernoulli, gumbel, squash, uniform_steps
-from neurons.surrogate import Surrogate, spike
+from neurons.surrogate import spike
 from neurons.unroll import State
 
 _SQUASHING = {
@@ -64,8 +64,9 @@ class ParaLIF(Neuron):
     neurons", Neuromorphic Computing and Engineering, 2025, equations 7 to 24; defaults from github.com/NECOTIS/ParaLIF.
 
     Raises:
-        ValueError: reset="subtract"; a threshold where the mode has none; `learn_alpha` without `alpha`;
-            `recurrent` without `features` of one dimension.
+        ValueError: reset="subtract"; a threshold where the mode has none, or compares a rise with `delta_threshold`;
+            a surrogate where the mode draws its spikes; `learn_alpha` without `alpha`; `recurrent` without `features`
+            of one dimension.
     """
 
     def __init__(
@@ -81,14 +82,17 @@ class ParaLIF(Neuron):
         self.stochastic = self.spike_mode in ("gs", "sb", "trb")
         self.delta = self.spike_mode.endswith("d")
         self.squashing = _SQUASHING[self.spike_mode]
-        values = self.effective_parameters()
+        values = self._values()
         if config.reset == "subtract":
             raise self._refuse("reset", "subtract", "ParaLIF has no reset; lif, snntorch-lif and norse-lifbox have")
         if config.learn_alpha and values["alpha"] is None:
             raise self._refuse("learn_alpha", True, "without alpha there is no synapse to learn")
-        for field in ("threshold", "learn_threshold"):
-            if self.stochastic and field in config.changed():
-                raise self._refuse(field, getattr(config, field), "its spikes are drawn, there is no threshold")
+        refused = {"threshold": "a rise is compared with delta_threshold"} if self.delta else {}
+        if self.stochastic:
+            refused = dict.fromkeys(("threshold", "learn_threshold"), "its spikes are drawn, there is no threshold")
+            refused |= dict.fromkeys(("surrogate", "slope"), "its spikes are drawn, their mean has a derivative")
+        for field in config.changed().keys() & refused.keys():
+            raise self._refuse(field, getattr(config, field), refused[field])
         for field in ("beta", "alpha"):
             if getattr(config, f"learn_{field}"):
                 self._learn(field, values[field])
@@ -105,6 +109,12 @@ class ParaLIF(Neuron):
         self.state_names = one_pass + tuple(f"hidden {part}" for part in one_pass) if config.recurrent else one_pass
 
     def effective_parameters(self) -> dict[str, Any]:
+        unused = {"threshold"} if self.delta else {"delta_threshold"}
+        if self.stochastic:
+            unused |= {"threshold", "learn_threshold", "surrogate", "slope"}
+        return {field: value for field, value in self._values().items() if field not in unused}
+
+    def _values(self) -> dict[str, Any]:
         values = self.config.to_dict()
         values["reset"] = "none"
         if self.mode == "native":
@@ -112,13 +122,8 @@ class ParaLIF(Neuron):
             values["beta"] = changed.get("beta", math.exp(-1))
             values["alpha"] = changed.get("alpha", math.exp(-1))
             values["input_gain"] = 1 - values["beta"]
-            if "surrogate" not in changed and "slope" not in changed:
-                values["surrogate"], values["slope"] = "fast_sigmoid", 100.0
+            values |= self._native_surrogate("fast_sigmoid", 100.0)
         return values
-
-    def surrogate(self) -> Surrogate:
-        values = self.effective_parameters()
-        return self.override or Surrogate(values["surrogate"], values["slope"])
 
     def backend(self, device: torch.device | str = "cpu") -> str:
         return backend_of(torch.device(device))
@@ -127,7 +132,7 @@ class ParaLIF(Neuron):
         return threads_of(torch.device(device))
 
     def equation(self) -> str:
-        values = self.effective_parameters()
+        values = self._values()
         synapse = "" if values["alpha"] is None else "i[t] = alpha*i[t-1] + x[t]; "
         gain = "(1 - beta)*" if self.mode == "native" else ""
         drive = gain + ("x[t]" if values["alpha"] is None else "i[t]")
@@ -150,7 +155,7 @@ class ParaLIF(Neuron):
         return "" if self.feedback is None else "its recurrence feeds hidden spikes back that a run does not return"
 
     def _replay(self, current: Tensor, state: State, spikes: Tensor, generator: torch.Generator | None) -> Replay:
-        values = self.effective_parameters()
+        values = self._values()
         with torch.no_grad():
             beta = self._value("beta", values["beta"], current, 0, 1)
             alpha = None if values["alpha"] is None else self._value("alpha", values["alpha"], current, 0, 1)
@@ -172,7 +177,7 @@ class ParaLIF(Neuron):
         return ParaLIFReplay(drive, spikes, state[0], beta, threshold, terms)
 
     def _simulate(self, current: Tensor, state: State, generator: torch.Generator | None) -> tuple[Tensor, State]:
-        values = self.effective_parameters()
+        values = self._values()
         beta = self._value("beta", values["beta"], current, 0, 1)
         alpha = None if values["alpha"] is None else self._value("alpha", values["alpha"], current, 0, 1)
         if self.mode == "native":

@@ -10,12 +10,12 @@ import dataclasses
 import itertools
 import json
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import click
-
+from neurons.arguments import OneLineParser, count
 from neurons.names import list_neurons
 from neurons.parameters import Mode, NeuronParameters, unknown
 
@@ -226,39 +226,47 @@ def draw(report: Report, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--neuron", "neurons", multiple=True, metavar="NAME", help="Compare these (repeat it); default: all.")
-@click.option(
-    "--condition", "conditions", multiple=True, metavar="NAME", help=f"Of {', '.join(CONDITIONS)}; default: all."
-)
-@click.option("--steps", default=100, show_default=True, type=click.IntRange(min=1), help="Time steps.")
-@click.option("--width", default=64, show_default=True, type=click.IntRange(min=1), help="Neurons.")
-@click.option("--seed", default=0, show_default=True, type=int, help="Of the current.")
-@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the report here.")
-@click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), help="Draw heat maps to this PNG.")
-def main(
-    neurons: tuple[str, ...],
-    conditions: tuple[str, ...],
-    steps: int,
-    width: int,
-    seed: int,
-    json_path: Path | None,
-    figure: Path | None,
-) -> None:
-    """Which neurons give equal spikes and gradients on this installation, and by how much the others differ."""
-    names = list(dict.fromkeys(neurons)) or list_neurons()
+def main(arguments: list[str] | None = None) -> int:
+    """Compare neurons, write what is asked for, print the table.
+
+    Returns:
+        0; 1 when matplotlib is missing. An unknown name, a number out of its range or a file that cannot be written
+        ends in one line and status 2.
+    """
+    parser = OneLineParser(
+        prog="python -m neurons.parity",
+        description="Which neurons give equal spikes and gradients on this installation, and by how much the others "
+        "differ.",
+    )
+    parser.add_argument(
+        "--neuron", action="append", metavar="NAME", help="compare these (repeat it; default: all that are installed)"
+    )
+    parser.add_argument(
+        "--condition", action="append", metavar="NAME", help=f"of {', '.join(CONDITIONS)} (repeat it; default: all)"
+    )
+    parser.add_argument("--steps", type=count, default=100, help="time steps (default: %(default)s)")
+    parser.add_argument("--width", type=count, default=64, help="neurons (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the current (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report here")
+    parser.add_argument("--figure", type=Path, metavar="FILE.png", help="draw heat maps here (needs matplotlib)")
+    given = parser.parse_args(arguments)
+    names = list(dict.fromkeys(given.neuron or list_neurons()))
     try:
-        report = compare(names, list(conditions) or None, steps=steps, width=width, seed=seed)
-        if figure is not None:
-            draw(report, figure)
-        if json_path is not None:
-            json_path.write_text(json.dumps(report.to_dict(), indent=1) + "\n")
+        report = compare(names, given.condition, steps=given.steps, width=given.width, seed=given.seed)
+        if given.figure is not None:
+            draw(report, given.figure)
+        if given.json is not None:
+            given.json.write_text(json.dumps(report.to_dict(), indent=1) + "\n")
     except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    except (ImportError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(table(report))
+        parser.error(str(error))
+    except OSError as error:
+        parser.error(f"cannot write {error.filename} ({error.strerror}); name a file in a folder that can be written")
+    except ImportError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(table(report))
+    return 0
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m neurons.parity")
+    raise SystemExit(main())

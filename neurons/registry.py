@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
 from neurons import names
@@ -102,5 +102,5 @@ def native_parameters(name: str) -> dict[str, Any]:
 def _factory(name: str) -> Callable[..., Any]:
     if name in _factories:
         return _factories[name]
-    module, _, attribute = names.entries()[name].target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    factory: Callable[..., Any] = EntryPoint(name, names.entries()[name].target, names.ENTRY_POINT_GROUP).load()
+    return factory

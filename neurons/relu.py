@@ -16,6 +16,9 @@ from neurons.unroll import State
 class ReLU(Neuron):
     """y[t] = max(0, x[t]) at every step: the same head with no dynamics and no spikes; both modes are the same.
 
+    A control beside neurons takes their decay, threshold, reset and surrogate, and reads none of them: its
+    `effective_parameters` are empty.
+
     Raises:
         ValueError: something to learn or a synapse is asked for; it has neither.
     """

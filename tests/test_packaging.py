@@ -58,7 +58,7 @@ def test_what_is_packed(built: Path) -> None:
 
 def test_neurons_needs_no_torchvision_and_none_of_the_rest(tmp_path: Path) -> None:
     script = (
-        "import sys, torch, neurons\n"
+        "import sys, torch, neurons, neurons.parity\n"
         "spikes, state = neurons.make_neuron('lif')(torch.rand(4, 2, 3))\n"
         "found = {'torchvision', 'resnet_spiking', 'snntorch', 'norse', 'click'} & set(sys.modules)\n"
         "assert spikes.shape == (4, 2, 3) and not found, found\n"

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from neurons.base import SMALLEST_THRESHOLD, Neuron
 from neurons.parameters import DEFAULTS, SYNAPSE_DECAY, Mode, NeuronParameters
-from neurons.surrogate import Surrogate, spike
+from neurons.surrogate import spike
 from neurons.unroll import State, unroll
 
 NATIVE_STEP = 0.001
@@ -51,13 +51,11 @@ class _Norse(Neuron):
             warnings.simplefilter("ignore", FutureWarning)
             import norse  # noqa: F401 - a missing library is reported when the neuron is made
 
-        if config.recurrent:
-            raise self._refuse("recurrent", True, "only ParaLIF has a recurrent connection")
+        self._refuse_recurrent()
+        self._refuse_native_slope()
         if config.beta == 1:
             raise self._refuse("beta", 1.0, "norse weighs its input by 1 - beta; snntorch-lif and lif can do it")
-        for field in ("beta", "alpha", "threshold"):
-            if getattr(config, f"learn_{field}"):
-                self._learn(field, self.effective_parameters()[field])
+        self._learn_configured()
 
     def effective_parameters(self) -> dict[str, Any]:
         values = self.config.to_dict()
@@ -66,18 +64,13 @@ class _Norse(Neuron):
             values["beta"] = changed.get("beta", self._native_beta)
             values["detach_reset"] = False
             values["input_gain"] = 1 - values["beta"]
-            if "surrogate" not in changed and "slope" not in changed:
-                values["surrogate"], values["slope"] = "fast_sigmoid", 1.0  # "super"; its alpha=100 has no effect
+            values |= self._native_surrogate("fast_sigmoid", 1.0)  # "super"; its alpha=100 has no effect
         return values
-
-    def surrogate(self) -> Surrogate:
-        values = self.effective_parameters()
-        return self.override or Surrogate(values["surrogate"], values["slope"])
 
     def _rates(self, current: Tensor) -> tuple[Tensor, float, Tensor]:
         """tau_mem_inv, dt, and the current in norse's units."""
-        highest = 1 - torch.finfo(current.dtype).eps  # a learned beta must leave 1 - beta to divide by
-        beta = self._value("beta", self.effective_parameters()["beta"], current, 0, highest)
+        highest = 1 - torch.finfo(current.dtype).eps  # beta must leave 1 - beta to divide by, in this dtype
+        beta = self._value("beta", min(self.effective_parameters()["beta"], highest), current, 0, highest)
         if self.mode == "native":
             return (1 - beta) / NATIVE_STEP, NATIVE_STEP, current
         return 1 - beta, 1.0, current / (1 - beta)

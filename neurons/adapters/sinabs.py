@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neurons.base import SMALLEST_THRESHOLD, Neuron
 from neurons.parameters import DEFAULTS, Mode, NeuronParameters
-from neurons.surrogate import Surrogate, derivative, spike
+from neurons.surrogate import derivative, spike
 from neurons.unroll import State
 
 SMALLEST_ALPHA = 1e-6
@@ -53,8 +53,8 @@ class SinabsLIF(Neuron):
         import sinabs  # noqa: F401 - a missing library is reported when the neuron is made
 
         values = self.effective_parameters()
-        if config.recurrent:
-            raise self._refuse("recurrent", True, "only ParaLIF has a recurrent connection")
+        self._refuse_recurrent()
+        self._refuse_native_slope()
         if config.learn_alpha and config.alpha is None:
             raise self._refuse("learn_alpha", True, "without alpha there is no synapse to learn")
         if config.alpha == 0:
@@ -65,9 +65,7 @@ class SinabsLIF(Neuron):
         if mode == "native" and config.beta in (0, 1):
             raise self._refuse("beta", config.beta, "tau_mem = -1/log(beta) must be a positive number")
         self.state_names = ("membrane",) if config.alpha is None else ("membrane", "synapse")
-        for field in ("beta", "alpha", "threshold"):
-            if getattr(config, f"learn_{field}"):
-                self._learn(field, values[field])
+        self._learn_configured()
 
     def effective_parameters(self) -> dict[str, Any]:
         values = self.config.to_dict()
@@ -76,8 +74,7 @@ class SinabsLIF(Neuron):
             values["reset"] = changed.get("reset", "subtract")
             values["detach_reset"] = values["reset"] == "zero"
             values["input_gain"] = 1 - values["beta"]
-            if "surrogate" not in changed and "slope" not in changed:
-                values["surrogate"], values["slope"] = "single_exponential", 1.0
+            values |= self._native_surrogate("single_exponential", 1.0)
         return values
 
     def equation(self) -> str:
@@ -104,8 +101,8 @@ class SinabsLIF(Neuron):
         beta = self._value("beta", values["beta"], current, 0, 1)
         alpha = None if values["alpha"] is None else self._value("alpha", values["alpha"], current, SMALLEST_ALPHA, 1)
         threshold = self._value("threshold", values["threshold"], current, SMALLEST_THRESHOLD, math.inf)
-        ours = self.override or Surrogate(self.config.surrogate, self.config.slope)
-        as_shipped = self.override is None and values["surrogate"] == "single_exponential"
+        ours = self.surrogate()
+        as_shipped = ours.name == "single_exponential"
 
         def surrogate(u: Tensor, threshold: Tensor) -> Tensor:
             return derivative(ours, u - threshold)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from neurons.base import SMALLEST_THRESHOLD, Neuron
 from neurons.parameters import DEFAULTS, SYNAPSE_DECAY, Mode, NeuronParameters
-from neurons.surrogate import Surrogate, spike
+from neurons.surrogate import spike
 from neurons.unroll import State, unroll
 
 if TYPE_CHECKING:
@@ -47,18 +47,12 @@ class _SnnTorch(Neuron):
         super().__init__(name, config, mode=mode, features=features)
         import snntorch  # noqa: F401 - a missing library is reported when the neuron is made
 
-        if config.recurrent:
-            raise self._refuse("recurrent", True, "only ParaLIF has a recurrent connection")
+        self._refuse_recurrent()
         if mode == "native" and not config.detach_reset:
             raise self._refuse(
                 "detach_reset", False, "snnTorch's delayed reset is always detached; use shared mode, or lif"
             )
-        for field in ("beta", "alpha", "threshold"):
-            if getattr(config, f"learn_{field}"):
-                self._learn(field, self.effective_parameters()[field])
-
-    def surrogate(self) -> Surrogate:
-        return self.override or Surrogate(self.config.surrogate, self.config.slope)
+        self._learn_configured()
 
     def effective_parameters(self) -> dict[str, Any]:
         values = self.config.to_dict()

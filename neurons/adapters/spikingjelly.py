@@ -50,8 +50,7 @@ class SpikingJellyLIF(Neuron):
         super().__init__(name, config, mode=mode, features=features)
         import spikingjelly  # noqa: F401 - a missing library is reported when the neuron is made
 
-        if config.recurrent:
-            raise self._refuse("recurrent", True, "only ParaLIF has a recurrent connection")
+        self._refuse_recurrent()
         if config.alpha is not None:
             raise self._refuse("alpha", config.alpha, "LIFNode has no synapse; norse-lif, snntorch-synaptic, lif have")
         if config.reset == "none":
@@ -70,13 +69,8 @@ class SpikingJellyLIF(Neuron):
             values["beta"] = changed.get("beta", 0.5)  # tau = 2
             values["detach_reset"] = False
             values["input_gain"] = 1 - values["beta"]
-            if "surrogate" not in changed and "slope" not in changed:
-                values["surrogate"], values["slope"] = _NATIVE_SURROGATE
+            values |= self._native_surrogate(*_NATIVE_SURROGATE)
         return values
-
-    def surrogate(self) -> Surrogate:
-        values = self.effective_parameters()
-        return self.override or Surrogate(values["surrogate"], values["slope"])
 
     def equation(self) -> str:
         values = self.effective_parameters()

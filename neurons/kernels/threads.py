@@ -12,7 +12,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import torch
@@ -40,7 +40,10 @@ def run(kernel: int, arguments: int, threads: int) -> None:
         parallel(kernel, arguments, threads, 0)
         return
     others = [_threads(threads - 1).submit(_function(kernel), arguments) for _ in range(threads - 1)]
-    _function(kernel)(arguments)
+    try:
+        _function(kernel)(arguments)
+    finally:
+        wait(others)  # even when interrupted: what they write to is freed once this returns
     for other in others:
         other.result()
 

@@ -224,14 +224,15 @@ def forward(
         return out, membrane, currents, v, i
     x, row = in_rows(current)
     b, a, th = (_per_neuron(value, current) for value in (beta, beta if alpha is None else alpha, threshold))
-    _forward[(triton.cdiv(columns, BLOCK),)](
-        x, row, v0, v0 if i0 is None else i0, b, a, th, out, out if membrane is None else membrane,
-        out if currents is None else currents, v, v if i is None else i, columns, current.shape[0],
-        v0_step, i0_step, b.numel(), a.numel(), th.numel(),
-        SYNAPSE=i0 is not None, FIRES=terms.fires, RESET=codes.RESET_CODES[terms.reset],
-        KEEP_MEMBRANE=membrane is not None, KEEP_CURRENTS=currents is not None,
-        BLOCK=BLOCK, enable_fp_fusion=False,
-    )  # fmt: skip
+    with torch.cuda.device_of(x):  # Triton launches on the current device
+        _forward[(triton.cdiv(columns, BLOCK),)](
+            x, row, v0, v0 if i0 is None else i0, b, a, th, out, out if membrane is None else membrane,
+            out if currents is None else currents, v, v if i is None else i, columns, current.shape[0],
+            v0_step, i0_step, b.numel(), a.numel(), th.numel(),
+            SYNAPSE=i0 is not None, FIRES=terms.fires, RESET=codes.RESET_CODES[terms.reset],
+            KEEP_MEMBRANE=membrane is not None, KEEP_CURRENTS=currents is not None,
+            BLOCK=BLOCK, enable_fp_fusion=False,
+        )  # fmt: skip
     return out, membrane, currents, v, i
 
 
@@ -261,18 +262,19 @@ def backward(
     incoming, row = in_rows(grad)
     b, a, th = (_per_neuron(value, membrane) for value in (beta, beta if alpha is None else alpha, threshold))
     places: list[Any] = [grad_v0 if column is None else column for column in per_column]
-    _backward[(triton.cdiv(columns, BLOCK),)](
-        incoming, row, v0 if grad_v is None else grad_v.contiguous(), v0 if grad_i is None else grad_i.contiguous(),
-        membrane,
-        membrane if currents is None else currents, v0, v0 if i0 is None else i0, b, a, th,
-        grad_x, grad_v0, grad_i0, *places, columns, membrane.shape[0],
-        v0_step, i0_step, b.numel(), a.numel(), th.numel(),
-        SYNAPSE=i0 is not None, FIRES=terms.fires, RESET=codes.RESET_CODES[terms.reset], DETACH=terms.detach,
-        GRAD_V=grad_v is not None, GRAD_I=grad_i is not None,
-        SURROGATE=codes.SURROGATE_CODES[terms.surrogate.name], SLOPE=terms.surrogate.slope,
-        LEARN_BETA=wanted.beta, LEARN_ALPHA=wanted.alpha, LEARN_THRESHOLD=wanted.threshold,
-        BLOCK=BLOCK, enable_fp_fusion=False,
-    )  # fmt: skip
+    with torch.cuda.device_of(incoming):
+        _backward[(triton.cdiv(columns, BLOCK),)](
+            incoming, row, v0 if grad_v is None else grad_v.contiguous(), v0 if grad_i is None else grad_i.contiguous(),
+            membrane,
+            membrane if currents is None else currents, v0, v0 if i0 is None else i0, b, a, th,
+            grad_x, grad_v0, grad_i0, *places, columns, membrane.shape[0],
+            v0_step, i0_step, b.numel(), a.numel(), th.numel(),
+            SYNAPSE=i0 is not None, FIRES=terms.fires, RESET=codes.RESET_CODES[terms.reset], DETACH=terms.detach,
+            GRAD_V=grad_v is not None, GRAD_I=grad_i is not None,
+            SURROGATE=codes.SURROGATE_CODES[terms.surrogate.name], SLOPE=terms.surrogate.slope,
+            LEARN_BETA=wanted.beta, LEARN_ALPHA=wanted.alpha, LEARN_THRESHOLD=wanted.threshold,
+            BLOCK=BLOCK, enable_fp_fusion=False,
+        )  # fmt: skip
     return grad_x, grad_v0, grad_i0, *per_column
 
 

@@ -119,6 +119,7 @@ def state_sha256(module: nn.Module) -> str:
 
 @contextmanager
 def _seeded(seed: int, label: str) -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(generator_for(seed, label).initial_seed())
+    # The CPU's generator alone: weights are drawn there, and no GPU's is touched.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(generator_for(seed, label).initial_seed())
         yield

@@ -51,7 +51,8 @@ def gather_evidence(
     with torch.enable_grad():
         features = features.detach().requires_grad_()
         logits, layers = head.trace(features, generator)
-        parameters = {**dict(head.named_parameters()), "features": features}
+        trained = {name: parameter for name, parameter in head.named_parameters() if parameter.requires_grad}
+        parameters = {**trained, "features": features}
         gradients = torch.autograd.grad(
             functional.cross_entropy(logits, labels), list(parameters.values()), allow_unused=True
         )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from neurons import Mode, NeuronParameters, make_neuron
 from resnet_spiking.network.encoding import rate_encode
-from resnet_spiking.network.readout import read_out
+from resnet_spiking.network.readout import READOUTS, read_out
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,10 @@ class SpikingHead(nn.Module):
             raise ValueError(f"hidden must name at least one positive width, not {config.hidden!r}")
         if config.num_steps < 1:
             raise ValueError(f"num_steps must be at least 1, not {config.num_steps}")
+        if config.readout not in READOUTS:
+            raise ValueError(f"readout must be {', '.join(READOUTS)}, not {config.readout!r}")
+        if config.readout == "membrane" and config.parameters.beta == 1:
+            raise ValueError("readout membrane with beta = 1 takes nothing in; choose beta < 1 or another readout")
         self.config = config
         widths = (features, *config.hidden)
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))

@@ -67,7 +67,7 @@ class QuickConv2d(nn.Conv2d):
         return (
             images.device.type == "cpu"
             and images.dtype in (torch.float32, other)
-            and not torch.compiler.is_compiling()
+            and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
             and images.ndim == 4
             and self.groups == 1
             and set(self.dilation) == {1}

@@ -5,6 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from resnet_spiking.config import CHOICES
+
+READOUTS = CHOICES["readout"]
+
 
 def read_out(currents: Tensor, readout: str, beta: float) -> Tensor:
     """Reduce output currents ``o [T, B, C]`` to logits ``[B, C]``.
@@ -24,4 +28,4 @@ def read_out(currents: Tensor, readout: str, beta: float) -> Tensor:
         # The average of the integrator weights o_t by what is left of it until T: a closed form.
         age = torch.arange(steps, 0, -1, device=currents.device, dtype=currents.dtype)
         return torch.einsum("t,tbc->bc", (1 - beta**age) / steps, currents)
-    raise ValueError(f"readout must be mean, sum, last or membrane, not {readout!r}")
+    raise ValueError(f"readout must be {', '.join(READOUTS)}, not {readout!r}")

@@ -45,8 +45,8 @@ def train_encoder(
     ``on_step(epoch, step, steps, loss)`` is called after each optimiser step. Convolutions run
     in bf16, the accuracy is measured in fp32 with the weights rounded to bf16, as they are stored.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(recipe.seed)
         network = models.resnet18(num_classes=len(data.classes)).to(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(
         network.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=True, weight_decay=recipe.weight_decay

@@ -55,6 +55,23 @@ def test_logits_are_a_function_of_the_spikes_alone(encoding: str, readout: str) 
     assert torch.allclose(logits, expected, atol=1e-5)
 
 
+def test_evidence_asks_trainable_parameters_for_a_gradient_only() -> None:
+    head, (pooled, labels) = make(), inputs()
+    head.neurons[0].register_parameter("level", nn.Parameter(torch.ones(()), requires_grad=False))
+    head.linears[0].requires_grad_(False)
+    assert gather_evidence(head, pooled, labels, draw()).spikes
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [({"readout": "median"}, "readout must be mean"), ({"readout": "membrane", "beta": 1.0}, "takes nothing in")],
+)
+def test_a_readout_that_gives_nothing_is_refused(settings: dict[str, Any], says: str) -> None:
+    beta = settings.pop("beta", 0.9)
+    with pytest.raises(ValueError, match=says):
+        make(parameters=NeuronParameters(beta=beta), **settings)
+
+
 def test_a_head_that_returns_its_features_is_caught() -> None:
     """The published LIF decoder's fault: spikes are computed, features are returned."""
 

@@ -202,6 +202,19 @@ def test_cuda_gives_the_spikes_of_the_cpu(name: str) -> None:
     assert torch.equal(neuron(current)[0], neuron(current.cuda())[0].cpu())
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.parametrize("name", ["lif", "paralif-t"])
+def test_the_kernels_run_where_the_current_is(name: str) -> None:
+    neuron, values = make_neuron(name, NeuronParameters(alpha=0.6)), torch.rand(50, 7, 33, dtype=torch.float64)
+    found = []
+    for device in ("cpu", "cuda:1"):
+        current = values.to(device).requires_grad_()
+        spikes, _ = neuron(current)
+        found.append([spikes.cpu(), torch.autograd.grad(spikes.cumsum(0).sum(), current)[0].cpu()])
+    assert torch.equal(found[0][0], found[1][0])
+    torch.testing.assert_close(found[0][1], found[1][1])
+
+
 COMPILES = """
 import triton
 from triton.backends.compiler import GPUTarget

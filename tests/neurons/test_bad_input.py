@@ -126,3 +126,38 @@ def test_nothing_is_computed_before_the_refusal(monkeypatch: pytest.MonkeyPatch)
     ]:
         with pytest.raises((TypeError, ValueError)):
             neuron(current, state)
+
+
+@pytest.mark.parametrize("name", ["lif", "snntorch-lif", "paralif-t", "paralif-st", "norse-lifbox"])
+def test_nan_in_a_learned_threshold(name: str) -> None:
+    """No comparison with it holds, so that it would pass for a silent layer."""
+    neuron = make_neuron(name, NeuronParameters(learn_threshold=True))
+    with torch.no_grad():
+        neuron.threshold.fill_(float("nan"))
+    with pytest.raises(NaNError, match=f"learned value of {name} must not hold NaN"):
+        neuron(torch.rand(3, 2, 4))
+
+
+def test_an_infinite_current_is_not_called_nan() -> None:
+    current = torch.rand(3, 2, 4)
+    current[1, 0, 0] = float("inf")
+    with pytest.raises(NaNError, match="so large that they gave NaN"):
+        make_neuron("snntorch-lif")(current)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "says"),
+    [
+        ("paralif-d", {"threshold": 5.0}, "delta_threshold"),
+        ("paralif-trd", {"threshold": 0.5}, "delta_threshold"),
+        ("paralif-sb", {"surrogate": "triangle"}, "spikes are drawn"),
+        ("paralif-trb", {"slope": 9.0}, "spikes are drawn"),
+        ("paralif-gs", {"threshold": 2.0}, "spikes are drawn"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["shared", "native"])
+def test_what_a_paralif_mode_does_not_use_is_refused(name: str, values: dict[str, Any], says: str, mode: Any) -> None:
+    (field,) = values
+    with pytest.raises(ValueError, match=rf"{field}=.* cannot be expressed by {name} in {mode} mode: .*{says}"):
+        make_neuron(name, NeuronParameters(**values), mode=mode)
+    assert field not in make_neuron(name, mode=mode).effective_parameters()

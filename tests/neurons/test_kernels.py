@@ -6,6 +6,8 @@ import itertools
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,6 +171,23 @@ def test_every_column_is_computed_once(scheduler: str) -> None:
         current = torch.rand(1, columns)
         membrane, _ = fused.integrate(current, (torch.zeros(columns),), beta=torch.tensor(0.9), alpha=None)
         assert torch.equal(membrane, current)
+
+
+def test_an_interrupted_kernel_is_left_by_every_thread_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it writes to would be freed under the others."""
+    caller, ended = threading.get_ident(), []
+
+    def kernel(arguments: int) -> None:
+        if threading.get_ident() == caller:
+            raise KeyboardInterrupt
+        time.sleep(0.2)
+        ended.append(arguments)
+
+    monkeypatch.setattr(threads, "_openmp", lambda: None)
+    monkeypatch.setattr(threads, "_function", lambda address: kernel)
+    with pytest.raises(KeyboardInterrupt):
+        threads.run(0, 7, 3)
+    assert ended == [7, 7]
 
 
 def test_two_threads_at_once(scheduler: str) -> None:

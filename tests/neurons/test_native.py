@@ -163,3 +163,35 @@ def test_parameters_out_of_range_are_refused(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field) as error:
         NeuronParameters(**{field: value})  # type: ignore[arg-type]
     assert str(value) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "slope"), [("paralif-t", "fast_sigmoid", 100.0), ("paralif-d", "fast_sigmoid", 100.0)]
+)
+def test_what_is_given_of_a_surrogate_leaves_the_rest_the_librarys(name: str, family: str, slope: float) -> None:
+    for given, expected in [
+        ({}, (family, slope)),
+        ({"slope": 25.0}, (family, 25.0)),
+        ({"surrogate": family}, (family, slope)),
+        ({"surrogate": "triangle"}, ("triangle", 2.0)),
+        ({"surrogate": "triangle", "slope": 25.0}, ("triangle", 25.0)),
+    ]:
+        neuron = make_neuron(name, NeuronParameters(**given), mode="native")  # type: ignore[arg-type]
+        assert tuple(neuron.surrogate()) == expected
+        assert (neuron.effective_parameters()["surrogate"], neuron.effective_parameters()["slope"]) == expected
+
+
+@pytest.mark.parametrize("name", ["norse-lif", "norse-lifbox"])
+def test_norse_has_no_slope_to_give(name: str) -> None:
+    with pytest.raises(ValueError, match=r"slope=25\.0 cannot be expressed .* no such slope"):
+        make_neuron(name, NeuronParameters(slope=25.0), mode="native")
+    named = make_neuron(name, NeuronParameters(surrogate="fast_sigmoid"), mode="native")
+    assert tuple(named.surrogate()) == tuple(make_neuron(name, mode="native").surrogate()) == ("fast_sigmoid", 1.0)
+
+
+def test_a_decay_that_float32_takes_for_one_still_divides() -> None:
+    current = torch.rand(5, 2, 3)
+    spikes, state = make_neuron("norse-lifbox", NeuronParameters(beta=1 - 1e-9, reset="none"))(current)
+    assert state[0].isfinite().all()
+    torch.testing.assert_close(state[0], current.sum(0), rtol=1e-5, atol=1e-5)
+    assert spikes.any()

@@ -125,3 +125,15 @@ def test_layers_that_make_no_graph() -> None:
         to_nir([make_neuron("lif")])
     with pytest.raises(TypeError, match="got Conv2d"):
         to_nir([nn.Conv2d(1, 1, 1)])
+    with pytest.raises(ValueError, match=r"has the features \(4,\), not 3"):
+        to_nir([nn.Linear(2, 3), make_neuron("lif", NeuronParameters(learn_beta=True), features=4)])
+    broken = nn.Linear(2, 3)
+    nn.init.constant_(broken.bias, float("nan"))
+    with pytest.raises(ValueError, match="finite values"):
+        to_nir([broken])
+
+
+def test_bfloat16_weights_are_exported_in_float32() -> None:
+    layer = nn.Linear(2, 3).bfloat16()
+    node = next(node for node in to_nir([layer]).nodes.values() if isinstance(node, nir.Affine))
+    assert torch.equal(torch.from_numpy(node.weight), layer.weight.detach().float())

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from neurons import list_neurons
 from neurons.parity import CONDITIONS, Comparison, compare, main, table
@@ -53,21 +52,28 @@ def test_equal_needs_spikes_and_gradient() -> None:
     assert silent.to_dict()["gradient_cosine"] is None
 
 
-def test_command_writes_json(tmp_path: Path) -> None:
+def test_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--neuron", "lif", "--neuron", "snntorch-lif", "--condition", "zero", "--steps", "20"]
-    done = CliRunner().invoke(main, [*arguments, "--json", str(tmp_path / "parity.json")])
-    assert done.exit_code == 0, done.output
-    assert "lif | snntorch-lif  yes" in done.output
+    assert main([*arguments, "--json", str(tmp_path / "parity.json")]) == 0
+    assert "lif | snntorch-lif  yes" in capsys.readouterr().out
     written = json.loads((tmp_path / "parity.json").read_text())
     assert [row["equal"] for row in written["comparisons"]] == [True]
     assert written["versions"]["snntorch"]
 
 
-@pytest.mark.parametrize("arguments", [["--neuron", "lift"], ["--condition", "zer"], ["--steps", "0"]])
-def test_bad_input_ends_in_one_message(arguments: list[str]) -> None:
-    done = CliRunner().invoke(main, arguments)
-    assert done.exit_code == 2
-    assert arguments[1] in done.output
+@pytest.mark.parametrize(
+    "arguments",
+    [["--neuron", "lift"], ["--condition", "zer"], ["--steps", "0"], ["--width", "few"], ["--json", "absent/p.json"]],
+)
+def test_bad_input_ends_in_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    fast = ["--neuron", "lif", "--neuron", "paralif-t", "--condition", "none", "--steps", "2"]
+    with pytest.raises(SystemExit) as ended:
+        main([*fast, *arguments])
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert arguments[1] in err
 
 
 def test_table_has_a_row_a_pair() -> None:
@@ -75,14 +81,13 @@ def test_table_has_a_row_a_pair() -> None:
     assert sum(" | " in line for line in table(report).splitlines()) == 3
 
 
-def test_heat_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heat_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """An image where matplotlib is, the command that installs it where it is not."""
     import sys
 
     arguments = ["--neuron", "lif", "--neuron", "snntorch-lif", "--condition", "zero", "--steps", "5"]
     target = tmp_path / "parity.png"
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    done = CliRunner().invoke(main, [*arguments, "--figure", str(target)])
-    assert done.exit_code == 1
-    assert "pip install matplotlib" in done.output
+    assert main([*arguments, "--figure", str(target)]) == 1
+    assert "pip install matplotlib" in capsys.readouterr().err
     assert not target.exists()
