@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-import struct
+from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from resnet_spiking.data.images import Dataset, ImageSet
+from resnet_spiking.data.picture import picture_size, read_picture
 from resnet_spiking.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 TREE = "expected train/<class>/<image> and test/<class>/<image>"
-
-# What Pillow raises for damaged files, by format; a bomb is a picture too large to be unpacked safely.
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+LARGE = 2
+"""Pictures above this many times the side that networks take are made smaller as they are read."""
 
 
 def load_folder(root: Path, *, side: int) -> Dataset:
-    """Read an image folder into memory, ``uint8 [N, 3, H, W]``; hidden files and folders are skipped.
+    """Read an image folder into memory, ``uint8 [N, 3, H, W]``; folders within a class belong to it.
 
-    Images of one common size keep it. Otherwise each is resized so that its shorter side has
-    ``side`` pixels and centre-cropped to a square.
+    Images of one common size keep it, unless their shorter side is more than ``LARGE`` times ``side``. Otherwise each
+    is resized so that its shorter side has ``side`` pixels and centre-cropped to a square. Hidden files and folders are
+    skipped; other files of a class that are no images by their suffix are left out and told of in ``notes``.
 
-    Raises ``UserError`` for a missing or empty folder, an unreadable image, a single class, or splits whose classes
-    differ.
+    Raises ``UserError`` for a missing or empty folder, an unreadable image, a single class, splits whose classes
+    differ, a name that is not UTF-8, or a link back to a folder that it lies in.
     """
     if not root.is_dir():
         raise UserError(f"--data-dir {root} is not a folder; {TREE}")
-    train, test = (_list_images(root / split) for split in ("train", "test"))
+    others: Counter[str] = Counter()
+    train, test = (_list_images(root / split, others) for split in ("train", "test"))
     if tuple(train) != tuple(test):
         different = sorted(set(train) ^ set(test))
         raise UserError(f"train and test in {root} must have the same classes; not in both: {', '.join(different)}")
@@ -42,19 +44,27 @@ def load_folder(root: Path, *, side: int) -> Dataset:
     with ThreadPoolExecutor(max_workers=2) as pool:
         # Decided for both splits at once, as they must end up with one size, and from the headers
         # alone, so that large pictures are made smaller one by one and never lie in memory together.
-        square = side if len(set(pool.map(_read_size, paths))) > 1 else None
-        return Dataset("folder", _read_split(train, square, pool), _read_split(test, square, pool), flip=True)
+        sizes = set(pool.map(picture_size, paths))
+        square = side if len(sizes) > 1 or min(next(iter(sizes))) > LARGE * side else None
+        return Dataset(
+            "folder",
+            _read_split(root / "train", train, square, pool),
+            _read_split(root / "test", test, square, pool),
+            flip=True,
+            notes=_notes(root, others),
+        )
 
 
-def _list_images(folder: Path) -> dict[str, list[Path]]:
-    """Return the image files of each class, classes and files in alphabetical order."""
+def _list_images(folder: Path, others: Counter[str]) -> dict[str, list[Path]]:
+    """Return the image files of each class, classes and files in alphabetical order; count the ``others`` by suffix."""
     if not folder.is_dir():
         raise UserError(f"{folder} is missing; {TREE}")
-    images = {
-        entry.name: [path for path in _visible(entry) if path.suffix.lower() in SUFFIXES]
-        for entry in _visible(folder)
-        if entry.is_dir()
-    }
+    images: dict[str, list[Path]] = {}
+    for entry in _visible(folder):
+        if entry.is_dir():
+            files = list(_files(entry))
+            images[entry.name] = [path for path in files if path.suffix.lower() in SUFFIXES]
+            others.update(path.suffix for path in files if path.suffix.lower() not in SUFFIXES)
     empty = [name for name, members in images.items() if not members]
     if not images or empty:
         of = f" for {empty[0]}" if empty else ""
@@ -62,37 +72,38 @@ def _list_images(folder: Path) -> dict[str, list[Path]]:
     return images
 
 
+def _files(folder: Path) -> Iterator[Path]:
+    for entry in _visible(folder):
+        if not entry.is_dir():
+            yield entry
+        elif entry.is_symlink() and entry.resolve() in (here := folder.resolve(), *here.parents):
+            raise UserError(f"{entry} is a link back to a folder that it lies in; delete it")
+        else:
+            yield from _files(entry)
+
+
 def _visible(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    for entry in entries:
+        try:
+            entry.name.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{folder} holds a name that is not UTF-8, {entry.name!a}; rename it") from None
+    return entries
 
 
-def _read_split(images: dict[str, list[Path]], square: int | None, pool: Executor) -> ImageSet:
+def _notes(root: Path, others: Counter[str]) -> tuple[str, ...]:
+    if not others:
+        return ()
+    kinds = ", ".join(f"{count} x {suffix or 'no suffix'}" for suffix, count in sorted(others.items()))
+    return (
+        f"{root}: files of classes that are no images by their name were left out ({kinds}); {', '.join(SUFFIXES)}",
+    )
+
+
+def _read_split(folder: Path, images: dict[str, list[Path]], square: int | None, pool: Executor) -> ImageSet:
     paths = [path for members in images.values() for path in members]
     labels = [label for label, members in enumerate(images.values()) for _ in members]
-    arrays = list(pool.map(partial(_read_image, square=square), paths))
+    arrays = list(pool.map(partial(read_picture, square=square), paths))
     stacked = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
-    return ImageSet(stacked, torch.tensor(labels), tuple(images), str(paths[0].parent.parent))
-
-
-def _read_size(path: Path) -> tuple[int, int]:
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except UNREADABLE as error:
-        raise UserError(f"{path} is not a readable image ({error}); replace or delete it") from None
-
-
-def _read_image(path: Path, square: int | None) -> np.ndarray:
-    """Return ``uint8 [H, W, 3]``, or ``[square, square, 3]`` from the middle of the picture."""
-    try:
-        with Image.open(path) as file:
-            image = file.convert("RGB")
-    except UNREADABLE as error:
-        raise UserError(f"{path} is not a readable image ({error}); replace or delete it") from None
-    if square is None:
-        return np.asarray(image)
-    scale = square / min(image.size)
-    size = (max(square, round(image.width * scale)), max(square, round(image.height * scale)))
-    image = image.resize(size, Image.Resampling.BILINEAR)
-    left, top = (image.width - square) // 2, (image.height - square) // 2
-    return np.asarray(image.crop((left, top, left + square, top + square)))
+    return ImageSet(stacked, torch.tensor(labels), tuple(images), str(folder))

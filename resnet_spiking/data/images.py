@@ -56,13 +56,15 @@ class ImageSet:
 class Dataset:
     """A train split and a test split with the same classes.
 
-    ``flip`` says whether a horizontal mirror image keeps its label (not so for digits).
+    ``flip`` says whether a horizontal mirror image keeps its label (not so for digits). ``notes`` are lines for the
+    user about what was not taken as it lies there.
     """
 
     name: str
     train: ImageSet
     test: ImageSet
     flip: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.datasets import load_dataset
 from resnet_spiking.data.images import Dataset
+from resnet_spiking.errors import UserError
 from resnet_spiking.training.environment import Environment
 
 
@@ -18,8 +20,22 @@ def _data_key(config: RunConfig, data_dir: Path | None) -> tuple[object, ...]:
 
 
 def remember_data(config: RunConfig, env: Environment) -> Dataset:
-    """Return the configured dataset, from the environment's memory where a run of this process left it."""
-    data: Dataset = env.remember(_data_key(config, env.data_dir), lambda: load_data(config, env.data_dir))
+    """Return the configured dataset, from the environment's memory where a run of this process left it.
+
+    Raises ``UserError`` as ``load_dataset``, and for a ``data_dir`` that the dataset would not look at.
+    """
+    data: Dataset = env.remember(_data_key(config, env.data_dir), lambda: _reported(config, env))
+    return data
+
+
+def _reported(config: RunConfig, env: Environment) -> Dataset:
+    if config.dataset == "digits" and env.data_dir is not None:
+        raise UserError(
+            "--dataset digits come with scikit-learn: leave --data-dir out, or name a --dataset that lies there"
+        )
+    data = load_data(config, env.data_dir)
+    for note in data.notes:
+        env.report(note)
     return data
 
 
@@ -29,4 +45,4 @@ def load_data(config: RunConfig, data_dir: Path | None) -> Dataset:
     train = data.train.subset(config.train_samples) if config.train_samples else data.train
     test = data.test.subset(config.test_samples) if config.test_samples else data.test
     flip = data.flip if config.flip is None else config.flip
-    return Dataset(data.name, train, test, flip)
+    return replace(data, train=train, test=test, flip=flip)

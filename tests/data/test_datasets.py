@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import pickle
 import struct
 import tarfile
@@ -69,6 +70,45 @@ def test_folder_faults_are_one_line(tmp_path: Path) -> None:
     write_folder(tmp_path / "alone", [(4, 4)], classes=("dog",))
     with pytest.raises(UserError, match="one class alone, dog; give at least two"):
         load_dataset("folder", tmp_path / "alone")
+
+
+def test_large_pictures_of_one_size_do_not_stay_large(tmp_path: Path) -> None:
+    write_folder(tmp_path, [(50, 25), (50, 25)])
+    assert load_dataset("folder", tmp_path, side=12).train.images.shape == (4, 3, 12, 12)
+    assert load_dataset("folder", tmp_path, side=13).train.images.shape == (4, 3, 25, 50)
+
+
+def test_folders_within_a_class_belong_to_it_and_other_files_are_told_of(tmp_path: Path) -> None:
+    write_folder(tmp_path, [(4, 4), (4, 4)])
+    plain = load_dataset("folder", tmp_path)
+    assert plain.notes == ()
+    nested = tmp_path / "train" / "cat" / "1"
+    nested.mkdir()
+    (tmp_path / "train" / "cat" / "1.png").rename(nested / "a.png")
+    (nested / "b.gif").touch()
+    (tmp_path / "test" / "dog" / "list.txt").touch()
+    data = load_dataset("folder", tmp_path)
+    assert data.sha256 == plain.sha256
+    assert data.train.source == str(tmp_path / "train")
+    (note,) = data.notes
+    assert "left out (1 x .gif, 1 x .txt)" in note
+
+
+def test_links_and_names_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
+    write_folder(tmp_path, [(4, 4)])
+    loop = tmp_path / "train" / "cat" / "again"
+    loop.symlink_to(tmp_path / "train")
+    with pytest.raises(UserError, match="again is a link back to a folder that it lies in"):
+        load_dataset("folder", tmp_path)
+    loop.unlink()
+    dangling = tmp_path / "train" / "cat" / "gone.png"
+    dangling.symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(UserError, match=r"gone\.png is not a readable image"):
+        load_dataset("folder", tmp_path)
+    dangling.unlink()
+    (tmp_path / "train" / os.fsdecode(b"caf\xe9")).mkdir()
+    with pytest.raises(UserError, match=r"a name that is not UTF-8, 'caf\\udce9'; rename it"):
+        load_dataset("folder", tmp_path)
 
 
 def idx(array: np.ndarray) -> bytes:
