@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 from neurons.names import list_neurons
 from resnet_spiking.data.names import DATASETS
@@ -148,8 +148,9 @@ class RunConfig:
             raise UserError(f"--layer-decay must lie above 0 and not above 1, not {self.layer_decay}")
         if self.alpha is not None and not 0 <= self.alpha <= 1:
             raise UserError(f"--alpha must lie in [0, 1], not {self.alpha}")
-        if self.weight_decay < 0 or self.mixup < 0:
-            raise UserError(f"--weight-decay and --mixup must not be negative, not {self.weight_decay}, {self.mixup}")
+        for name in ("weight_decay", "mixup"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise UserError(f"--{name.replace('_', '-')} must be 0 or a positive number, not {getattr(self, name)}")
         if not self.hidden or min(self.hidden) < 1:
             raise UserError(f"--hidden must be positive widths such as 256 or 512,256, not {self.hidden}")
         if self.spiking == "stage" and self.neuron != "none":
@@ -184,6 +185,11 @@ class RunConfig:
         part = {name: value for name, value in self.as_dict().items() if name not in BRANCH_ONLY}
         # A Default from before a setting was there is the one that its neutral value gives: its name stays.
         return {name: value for name, value in part.items() if (name, value) not in NEUTRAL}
+
+    def default_alone(self) -> RunConfig:
+        """Return the Default run that this one starts from; what the branch alone decides is at its default there."""
+        neutral = {field.name: field.default for field in fields(RunConfig) if field.name in BRANCH_ONLY}
+        return replace(self, **{**neutral, "neuron": "none", "head_lr": self.lr})  # type: ignore[arg-type]
 
     def as_dict(self) -> dict[str, object]:
         """Return a JSON-ready dictionary; ``RunConfig.from_dict`` reads it back."""

@@ -164,13 +164,15 @@ def main(
 ) -> None:  # fmt: skip
     from resnet_spiking.config import RunConfig
 
+    if cache_dir and no_cache:
+        raise UserError("--cache-dir and --no-cache contradict each other; give one of them")
     first, then = integers("--epochs", epochs, 2)
     config = RunConfig(
         default_epochs=first,
         spiking_epochs=then,
         hidden=integers("--hidden", hidden),
         weights=weights or ("bundled" if settings["dataset"] == "digits" else "imagenet"),
-        image_size=image_size or (64 if settings["dataset"] == "digits" else 224),
+        image_size=(64 if settings["dataset"] == "digits" else 224) if image_size is None else image_size,
         **settings,
     )
     where = "-stage" if config.spiking == "stage" else ""

@@ -70,6 +70,11 @@ BAD = {
     "reset": (["--neuron", "lif", "--reset", "halve"], "choose from: zero, subtract, none"),
     "slope": (["--neuron", "norse-lif", "--alpha", "0.5", "--slope", "nan"], "--slope"),
     "equation": (["--neuron", "norse-lif", "--beta", "1"], "snntorch-lif and lif can do it"),
+    "places": (["--data-dir", "PICTURES"], "leave --data-dir out"),
+    "side": (["--image-size", "0"], "--image-size must lie between"),
+    "mixing": (["--mixup", "nan"], "--mixup must be 0 or a positive number"),
+    "decay": (["--weight-decay", "inf"], "--weight-decay must be 0 or a positive number"),
+    "cache": (["--cache-dir", "here", "--no-cache"], "contradict each other"),
     "target": (["--dataset", "folder", "--data-dir", "cifar", "--weights", "bundled"], "own labels"),
 }
 

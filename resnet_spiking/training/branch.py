@@ -20,7 +20,7 @@ from resnet_spiking.network.spiking_stage import SpikingStage
 from resnet_spiking.training.checkpoint import save_model
 from resnet_spiking.training.default import Default
 from resnet_spiking.training.environment import Environment
-from resnet_spiking.training.frozen import Frozen, backbone_identity
+from resnet_spiking.training.frozen import Frozen, backbone_identity, basis_of
 from resnet_spiking.training.phase import evaluating, train_phase
 from resnet_spiking.training.pooled import remember_pooled
 from resnet_spiking.training.randomness import generator_for
@@ -53,6 +53,7 @@ def train_branch(
         trainee,
         scored,
         branch.as_dict(),
+        {**basis_of(frozen), "Default": default.result["hashes"]["model"]},
         branch,
         output,
         "spiking",
@@ -68,7 +69,7 @@ def train_branch(
         # Scored from pooled features: the stages below are Default's, and ran when it was scored.
         figures["operations"]["stages"] = below_head
     # T maps of every layer and their graph are held at once: fewer images where stage 4 spikes too.
-    sample = torch.arange(min(32 if network.on_maps else 256, len(frozen.data.test)))
+    sample = frozen.data.test.balanced(32 if network.on_maps else 256)
     if is_spiking(network.head):  # type: ignore[arg-type]
         features = final_test.batch(sample)
         evidence = gather_evidence(
@@ -85,10 +86,10 @@ def train_branch(
 
 
 def _calibrate(stage: SpikingStage, config: RunConfig, default: Decoder, train: FeatureSource) -> None:
-    """Start the spiking stage from Default's, on the first training images."""
+    """Start the spiking stage from Default's, on training images of every class."""
     parts = dict(default.stages.named_children())
     reference = parts.pop("layer4").eval()
-    maps = train.batch(torch.arange(min(CALIBRATION_IMAGES, len(train)))).float()
+    maps = train.batch(train.images.balanced(CALIBRATION_IMAGES)).float()
     with torch.no_grad():
         for part in parts.values():
             maps = part.eval()(maps)

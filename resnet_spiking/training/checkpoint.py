@@ -42,11 +42,18 @@ def load_model(path: Path, network: nn.Module) -> dict[str, str]:
 
 
 def save_state(
-    path: Path, config: RunConfig, phase: str, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+    path: Path,
+    config: RunConfig,
+    basis: dict[str, str],
+    phase: str,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
 ) -> None:
-    """Store everything that training needs to continue."""
+    """Store everything that training needs to continue; ``basis`` has the hashes of what it stands on, by name."""
     state = {
         "config": config.as_dict(),
+        "basis": basis,
         "phase": phase,
         "network": network.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -55,22 +62,36 @@ def save_state(
     write_atomically(path, lambda temporary: torch.save(state, temporary))
 
 
-def load_state(path: Path, config: dict[str, object], network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def load_state(
+    path: Path,
+    config: dict[str, object],
+    basis: dict[str, str],
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> Progress:
     """Restore ``save_state``'s file into ``network`` and ``optimizer``.
 
-    ``config`` holds the settings that must agree. Raises ``UserError`` for a damaged file or
-    another configuration.
+    ``config`` and ``basis`` hold what must agree. Raises ``UserError`` for a damaged file, another configuration, or
+    other data or weights than it was begun on.
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         stored = RunConfig.from_dict(state["config"]).as_dict()
         different = [name for name, value in config.items() if stored[name] != value]
+        # A state of an older version does not say what it stands on.
+        begun_on = state.get("basis", basis)
+        others = [name for name, value in basis.items() if begun_on.get(name) != value]
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, AttributeError, pickle.UnpicklingError):
         raise UserError(f"{path} is damaged or no checkpoint; start again with --overwrite") from None
     if different:
         raise UserError(
             f"{path} was written with another configuration ({', '.join(different)}); "
             "use the same options, or --overwrite"
+        )
+    if others:
+        raise UserError(
+            f"{path} was begun on other {', '.join(others)} than there is now; put back what was there, or start again "
+            "with --overwrite"
         )
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])

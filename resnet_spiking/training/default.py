@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from resnet_spiking.network.classifier import Decoder
 from resnet_spiking.training.checkpoint import load_model, save_model
 from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.files import write_json
-from resnet_spiking.training.frozen import Frozen, backbone_identity, hashes_of, shared_key
+from resnet_spiking.training.frozen import Frozen, backbone_identity, basis_of, hashes_of, shared_key
 from resnet_spiking.training.phase import evaluating, train_phase
 from resnet_spiking.training.provenance import provenance
 from resnet_spiking.training.run_folder import FORMAT, read_json, write_config
@@ -45,13 +45,13 @@ def find_or_train_default(config: RunConfig, parent: Path, frozen: Frozen, env: 
         env.report(f"Default {folder.name} is trained already: reusing it")
         return Default(folder, read_json(folder / "result.json", "run"), network)
     folder.mkdir(parents=True, exist_ok=True)
-    # head_lr is the spiking head's: one Default serves every value of it.
-    alone = replace(config, neuron="none", head_lr=config.lr)
+    alone = config.default_alone()
     write_config(folder, alone, env)
     figures = train_phase(
         network,
         evaluating(network),
         config.default_part(),
+        basis_of(frozen),
         alone,
         folder,
         "default",

@@ -97,6 +97,11 @@ def backbone_identity(config: RunConfig, trunk: Trunk) -> dict[str, str]:
     return {"backbone": config.backbone, "weights": trunk.identity.name, "backbone_sha256": trunk.identity.sha256}
 
 
+def basis_of(frozen: Frozen) -> dict[str, str]:
+    """Return the hashes of what a training phase stands on, by the names that a user knows."""
+    return {"data": frozen.data.sha256, "weights": frozen.trunk.identity.sha256 + frozen.trunk.stages_sha256}
+
+
 def hashes_of(frozen: Frozen, model: Path) -> dict[str, Any]:
     """Return the hashes that a result carries: of the backbone, the data and the stored decoder."""
     identity = frozen.trunk.identity

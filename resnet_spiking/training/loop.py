@@ -115,6 +115,8 @@ def fit(
         sums = tally.read()
         with _finite(epoch, steps - 1):
             tested = hooks.test(network)
+        if not math.isfinite(tested.get("test_loss", 0.0)):
+            raise _divergence(epoch, steps - 1)
         start.history.append(
             {
                 "phase": phase,

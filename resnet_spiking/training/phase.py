@@ -31,6 +31,7 @@ def train_phase(
     trainee: nn.Module,
     scored: nn.Module,
     settings: dict[str, object],
+    basis: dict[str, str],
     config: RunConfig,
     folder: Path,
     phase: str,
@@ -41,11 +42,15 @@ def train_phase(
     env: Environment,
     teacher: nn.Module | None = None,
 ) -> dict[str, Any]:
-    """Train ``trainee`` on ``train`` and score it after each epoch; at last score ``scored`` on ``final_test``."""
+    """Train ``trainee`` on ``train`` and score it after each epoch; at last score ``scored`` on ``final_test``.
+
+    A state in ``folder`` is continued from where ``settings`` and ``basis``, the hashes of what the phase stands on,
+    agree with it.
+    """
     optimizer = make_optimizer(trainee, config)
     start = Progress()
     if (folder / "last.ckpt").exists():
-        start = load_state(folder / "last.ckpt", settings, trainee, optimizer)
+        start = load_state(folder / "last.ckpt", settings, basis, trainee, optimizer)
         env.report(f"resuming {phase} at epoch {start.epoch + 1}, step {start.step + 1}")
     start.devices = sorted({*start.devices, device_name(train.device)})
     if len(start.devices) > 1:
@@ -56,7 +61,7 @@ def train_phase(
         write_atomically(folder / "metrics.jsonl", lambda temporary: temporary.write_text(lines))
 
     def save(optimiser: torch.optim.Optimizer, progress: Progress) -> None:
-        save_state(folder / "last.ckpt", config, phase, trainee, optimiser, progress)
+        save_state(folder / "last.ckpt", config, basis, phase, trainee, optimiser, progress)
         write_metrics(progress.history)
         if progress.history and not progress.step:
             env.on_epoch(progress.history[-1])

@@ -40,7 +40,9 @@ def _pooled(
                 return decoder.pool(source.batch(indices, chosen))
 
         live = FeatureSource(source.images, source.views, source.device, compute)
-        identity = ["pooled", frozen.trunk.identity.sha256, stages_sha256, config.image_size, precision]
+        # One set of tensors can be that of several architectures (where a stride stands has no tensor).
+        structure = [config.backbone, config.freeze_depth]
+        identity = ["pooled", frozen.trunk.identity.sha256, stages_sha256, structure, config.image_size, precision]
         return keep_source(live, identity, f"pooled {label}", env)
 
     return opened(frozen.train, "train", config.precision), opened(frozen.test, "test", "fp32")

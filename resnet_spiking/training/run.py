@@ -61,7 +61,7 @@ def train_run(
         # The Default run is content-addressed and shared; the named run is its own copy.
         for name in ("model.safetensors", "metrics.jsonl"):
             write_atomically(output / name, partial(shutil.copyfile, default.folder / name))
-        result = {**default.result, "provenance": provenance(env.device)}
+        result = {**default.result, "config": config.as_dict(), "provenance": provenance(env.device)}
         write_json(output / "result.json", result)
         return result
 

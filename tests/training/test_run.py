@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.images import Dataset, ImageSet
 from resnet_spiking.errors import UserError
+from resnet_spiking.network.backbone import build_resnet
 from resnet_spiking.training import verify
 from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.loop import Interrupted
@@ -243,6 +244,58 @@ def test_what_is_refused_for_its_data_or_weights_leaves_nothing_and_loses_nothin
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("calls", [2, 12])
+def test_a_run_does_not_go_on_with_other_data_or_weights(tmp_path: Path, shapes: Dataset, calls: int) -> None:
+    """Neither in Default's epochs nor in the branch's."""
+    with pytest.raises(Interrupted):
+        train_run(CONFIG, tmp_path / "run", Environment(should_stop=StopAfter(calls)), data=shapes)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    more = ImageSet(shapes.train.images[:-3], shapes.train.labels[:-3], shapes.classes)
+    other = Dataset("folder", more, shapes.test, True)
+    if calls == 2:
+        # Default has a name made of its data: another one is begun, and nothing of the first is taken.
+        result = train_run(CONFIG, tmp_path / "run", data=other, resume=True)
+        assert figures(result) == figures(train_run(CONFIG, tmp_path / "fresh" / "run", data=other))
+        return
+    with pytest.raises(UserError, match=r"last\.ckpt was begun on other data, Default than there is now"):
+        train_run(CONFIG, tmp_path / "run", data=other, resume=True)
+    assert all(path.read_bytes() == content for path, content in before.items())
+    train_run(CONFIG, tmp_path / "run", data=shapes, resume=True)
+
+
+def test_pooled_features_of_one_architecture_are_not_those_of_another(tmp_path: Path, shapes: Dataset) -> None:
+    """ResNet-50 and its version of 2015 have the same tensors; stages frozen to the last are in neither's training."""
+    torch.manual_seed(0)
+    torch.save(build_resnet("resnet50").state_dict(), tmp_path / "weights.pth")
+    config = replace(
+        CONFIG, weights=str(tmp_path / "weights.pth"), freeze_depth=4, train="head", default_epochs=0, spiking_epochs=1
+    )
+    cached = Environment(cache_dir=tmp_path / "cache")
+    lines: list[str] = []
+    train_run(replace(config, backbone="resnet50"), tmp_path / "a" / "run", cached, data=shapes)
+    other = replace(config, backbone="resnet50-v1")
+    train_run(other, tmp_path / "b" / "run", replace(cached, report=lines.append), data=shapes)
+    assert len([line for line in lines if "caching pooled" in line]) == 2
+
+
+def test_a_copy_of_default_is_its_own_runs(tmp_path: Path, shapes: Dataset) -> None:
+    """Not of the run that happened to train it, under other settings of a branch and another name of the weights."""
+    torch.manual_seed(0)
+    state = build_resnet("resnet18").state_dict()
+    for name in ("old.pth", "new.pth"):
+        torch.save(state, tmp_path / name)
+    config = replace(CONFIG, weights=str(tmp_path / "old.pth"), num_steps=4, default_epochs=1, spiking_epochs=0)
+    train_run(config, tmp_path / "branch", data=shapes)
+    (tmp_path / "old.pth").unlink()
+    alone = replace(CONFIG, weights=str(tmp_path / "new.pth"), default_epochs=1, neuron="none")
+    result = train_run(alone, tmp_path / "alone", data=shapes)
+    assert RunConfig.from_dict(result["config"]) == alone
+    load_network(tmp_path / "alone")
+    (folder,) = tmp_path.glob("default-*")
+    stored = json.loads((folder / "result.json").read_text())["config"]
+    assert stored["num_steps"] == RunConfig().num_steps
+
+
 def test_a_truncated_checkpoint_is_refused(tmp_path: Path, shapes: Dataset) -> None:
     with pytest.raises(Interrupted):
         train_run(CONFIG, tmp_path / "run", Environment(should_stop=StopAfter(10)), data=shapes)
@@ -250,6 +303,14 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path, shapes: Dataset) -> N
     state.write_bytes(state.read_bytes()[:3000])
     with pytest.raises(UserError, match="damaged"):
         train_run(CONFIG, tmp_path / "run", data=shapes, resume=True)
+
+
+def test_divergence_in_the_last_step_leaves_no_result(tmp_path: Path, shapes: Dataset) -> None:
+    """The loss of the step before it is still finite."""
+    config = replace(CONFIG, neuron="none", optimizer="sgd", lr=1e38, head_lr=1e38, default_epochs=1, batch_size=96)
+    with pytest.raises(UserError, match=r"no longer finite.*lower --lr"):
+        train_run(config, tmp_path / "run", data=shapes)
+    assert not list(tmp_path.rglob("result.json"))
 
 
 def test_divergence_is_one_line(tmp_path: Path, shapes: Dataset) -> None:

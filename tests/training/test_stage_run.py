@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 
 from neurons import Neuron, register, unregister
 from resnet_spiking.config import RunConfig
-from resnet_spiking.data.images import Dataset
+from resnet_spiking.data.feature_cache import FeatureSource
+from resnet_spiking.data.images import Dataset, ImageSet
 from resnet_spiking.errors import UserError
 from resnet_spiking.network.spiking_stage import SpikingStage
-from resnet_spiking.training import verify
+from resnet_spiking.training import branch, verify
 from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.loop import Interrupted
 from resnet_spiking.training.optimizer import make_optimizer
@@ -98,6 +99,29 @@ def test_the_branch_starts_from_default_and_trains_its_convolutions(
         assert torch.equal(started[f"head.blocks.{name}.weight"], original)
         assert not torch.equal(trained[f"head.blocks.{name}.weight"], original)
     assert all(0.01 < rate < 0.9 for rate in untouched["test"]["spike_rates"][:4])
+
+
+def test_calibration_sees_every_class_of_a_sorted_folder(
+    tmp_path: Path, shapes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = shapes.train.labels.argsort(stable=True)
+    train = ImageSet(shapes.train.images[order], shapes.train.labels[order], shapes.classes)
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(branch, "CALIBRATION_IMAGES", 12)
+    monkeypatch.setattr(FeatureSource, "batch", _recording(seen))
+    train_run(replace(CONFIG, default_epochs=0, spiking_epochs=0), tmp_path / "run", data=replace(shapes, train=train))
+    counts = [train.labels[chosen].bincount().tolist() for chosen in seen if len(chosen) == 12]
+    assert counts == [[4, 4, 4]]
+
+
+def _recording(seen: list[torch.Tensor]) -> Any:
+    batch = FeatureSource.batch
+
+    def recorded(self: FeatureSource, chosen: torch.Tensor, *rest: Any) -> torch.Tensor:
+        seen.append(chosen)
+        return batch(self, chosen, *rest)
+
+    return recorded
 
 
 def test_operations_are_recorded_for_default_and_branch(whole: tuple[Path, dict[str, Any]]) -> None:
