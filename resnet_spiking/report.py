@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,7 +118,7 @@ def _check(files: Sequence[Path], digest: Digest) -> None:
             click.echo(f"{file}: {found.blocks} blocks agree with {digest.results.folder}")
     if differing:
         names = ", ".join(map(str, differing))
-        again = " ".join(f"--update {file}" for file in differing)
+        again = " ".join(f"--update {shlex.quote(str(file))}" for file in differing)
         click.echo(f"{names} differ from {digest.results.folder}; write with {again}", err=True)
         raise click.exceptions.Exit(1)
 

@@ -1,7 +1,6 @@
 """The datasets by name, without importing torch."""
 
 DATASETS = ("digits", "cifar10", "cifar100", "fashion-mnist", "folder")
-"""Datasets by name."""
 
 MIRRORED = ("cifar10", "cifar100", "fashion-mnist", "folder")
 """Those that are trained on mirror images too where ``flip`` is not set: ``load_dataset`` says so of each."""

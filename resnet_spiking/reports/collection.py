@@ -74,12 +74,19 @@ def _renamed(part: Results, names: dict[str, str]) -> Results:
     def by_key(mapping: dict[str, Any]) -> dict[str, Any]:
         return {names.get(key, key): value for key, value in mapping.items()}
 
+    def matched(result: dict[str, Any]) -> dict[str, Any]:
+        return {
+            **result,
+            "models": [{**model, "key": names.get(model["key"], model["key"])} for model in result["models"]],
+        }
+
     return replace(
         part,
         rows=keyed(part.rows),
         curves=keyed(part.curves),
         predictions=by_key(part.predictions),
         traces=by_key(part.traces),
+        attacks={label: matched(result) for label, result in part.attacks.items()},
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from resnet_spiking.config import RunConfig
+from resnet_spiking.errors import UserError
 from resnet_spiking.reports.drawing.palette import INK, Style, style
 from resnet_spiking.reports.groups import DEFAULT, Group, group_rows, plain, varying
 from resnet_spiking.reports.request import Request, choose, choose_labels
@@ -23,19 +25,31 @@ class Digest:
 
     @classmethod
     def of(cls, results: Results, shown_as: Path) -> Digest:
-        return cls(results, group_rows(results), f"python -m resnet_spiking.report {shown_as}")
+        return cls(results, group_rows(results), f"python -m resnet_spiking.report {shlex.quote(str(shown_as))}")
 
     def only(self, request: Request, options: frozenset[str] = frozenset()) -> Digest:
-        """Return the part whose groups have the settings, and whose attack results the labels, ``request`` names."""
-        attacks = self.results.attacks
+        """Return the part whose groups have the settings, and whose attack results the labels, ``request`` names.
+
+        Where it names settings, runs and attacked models without a group that has them are left out, and attack
+        results of which no model stays.
+
+        Raises:
+            UserError: a setting, a label or a combination of settings that nothing has.
+        """
+        groups, results = choose(self.groups, request, options), self.results
         if "result" in options:
-            attacks = {label: attacks[label] for label in choose_labels(list(attacks), request)}
-        return Digest(replace(self.results, attacks=attacks), choose(self.groups, request, options), self.command)
+            chosen = choose_labels(list(results.attacks), request)
+            results = replace(results, attacks={label: results.attacks[label] for label in chosen})
+        if request.values.keys() - options:
+            if not groups:
+                raise UserError(f"the request {request.text!r} matches no row of {results.folder}")
+            results = _narrowed(results, {key for group in groups for key in group.keys})
+        return Digest(results, groups, self.command)
 
     @cached_property
-    def by_run(self) -> dict[str, Group]:
-        """Name of a run's folder → the group that its row is in."""
-        return {row["run"]: group for group in self.groups for row in group.rows}
+    def by_key(self) -> dict[str, Group]:
+        """Key of a run → the group that its row is in."""
+        return {key: group for group in self.groups for key in group.keys}
 
     @cached_property
     def principal(self) -> list[Group]:
@@ -110,6 +124,19 @@ class Digest:
         return [
             name for name in dict.fromkeys([*(group.variant for group in self.groups), *attacked]) if name != DEFAULT
         ]
+
+
+def _narrowed(results: Results, keys: set[str]) -> Results:
+    """Return the results of the runs with these keys."""
+    attacks = {
+        label: {**result, "models": [model for model in result["models"] if model["key"] in keys]}
+        for label, result in results.attacks.items()
+    }
+    return replace(
+        results,
+        rows=[row for row in results.rows if row["key"] in keys],
+        attacks={label: result for label, result in attacks.items() if result["models"]},
+    )
 
 
 def _rank(group: Group) -> tuple[int, int]:

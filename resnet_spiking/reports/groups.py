@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from neurons.names import list_neurons
 from resnet_spiking.config import BRANCH_ONLY
+from resnet_spiking.data.names import MIRRORED
 from resnet_spiking.reports.results import Results, Row
 from resnet_spiking.reports.statistics import Paired, Spread, paired, spread
 
@@ -33,6 +35,8 @@ def setting(row: Row, name: str) -> Any:
     if row["variant"] == DEFAULT and (name in BRANCH_ONLY or name in ("mode", "spiking")):
         return None
     value = row[name] if name in row and name != "default" else row["config"].get(name)
+    if name == "flip" and value == (row["config"]["dataset"] in MIRRORED):
+        return None  # what its being unset means
     return Path(value).name if name == "weights" else value
 
 
@@ -41,22 +45,52 @@ def devices_of(row: Row) -> list[str]:
     return row.get("devices") or [str(row["provenance"].get("device", "unknown"))]
 
 
+def weights_of(row: Row) -> str:
+    """Return what the weights are, wherever their file lies: its name with the hash of what was loaded from it.
+
+    Random values have the hash of their seed, and where nothing is frozen the hash is of nothing: these are named as
+    they were asked for, and so are weights from before hashes were recorded.
+    """
+    given, loaded = row["config"]["weights"], row["hashes"].get("backbone") or {}
+    if given == "none" or not row["config"]["freeze_depth"] or not loaded.get("sha256"):
+        return str(given)
+    # Of stages that the file did not have, the hash says nothing.
+    return "-".join([f"{Path(given).name}@{loaded['sha256']}", *loaded.get("random", ())])
+
+
+def _identity(row: Row) -> dict[str, Any]:
+    """Return the configuration without seeds, with one value for what makes one network."""
+    config = {name: value for name, value in row["config"].items() if name not in SEEDS}
+    return {**config, "flip": setting(row, "flip"), "weights": weights_of(row)}
+
+
 def cell_of(row: Row) -> str:
     """Return, as text, everything but the seed that decides the Default network of a row."""
-    shared = {name: value for name, value in row["config"].items() if name not in (*BRANCH_ONLY, *SEEDS)}
+    shared = {name: value for name, value in _identity(row).items() if name not in BRANCH_ONLY}
     return json.dumps({**shared, "dataset": row["dataset"], "data": row["hashes"]["data"]}, sort_keys=True)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Finished runs that differ in nothing but the seed, by seed, and the Default runs they are paired with."""
+    """Finished runs that differ in nothing but the seed, by seed, and the Default runs they are paired with.
+
+    ``weights``: the name of their weights, with the hash where other weights have that name. ``twins``: key of a run
+    that is left out, as its network is that of another of the rows → key of that one.
+    """
 
     results: Results
     rows: tuple[Row, ...]
     defaults: tuple[Row | None, ...]
+    weights: str
+    twins: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
-        return setting(self.rows[0], name)
+        return self.weights if name == "weights" else setting(self.rows[0], name)
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of the rows and of their twins."""
+        return [*(row["key"] for row in self.rows), *self.twins]
 
     @property
     def variant(self) -> str:
@@ -152,16 +186,21 @@ def group_rows(results: Results) -> list[Group]:
     by_cell = {(cell_of(row), row["config"]["seed"]): row for row in results.rows if row["variant"] == DEFAULT}
     found: dict[str, list[Row]] = {}
     for row in results.rows:
-        config = {name: value for name, value in row["config"].items() if name not in SEEDS}
+        config = _identity(row)
         if row["variant"] == DEFAULT:
             config = {name: value for name, value in config.items() if name not in BRANCH_ONLY}
         identity = [row["dataset"], row["hashes"]["data"], row["variant"], row["spiking"], config]
         found.setdefault(json.dumps(identity, sort_keys=True), []).append(row)
+    alike: dict[tuple[Any, ...], set[str]] = {}
+    for row in results.rows:
+        alike.setdefault(_named(row), set()).add(weights_of(row))
     groups = []
     for rows in found.values():
         rows.sort(key=lambda row: (row["seed"], row["config"].get("head_seed") or 0, row["key"]))
-        defaults = [by_cell.get((cell_of(row), row["config"]["seed"])) for row in rows]
-        groups.append(Group(results, tuple(rows), tuple(defaults)))
+        once, twins = _counted_once(rows)
+        defaults = [by_cell.get((cell_of(row), row["config"]["seed"])) for row in once]
+        weights = _short(weights_of(rows[0])) if len(alike[_named(rows[0])]) > 1 else setting(rows[0], "weights")
+        groups.append(Group(results, tuple(once), tuple(defaults), weights, twins))
     order = {name: index for index, name in enumerate((DEFAULT, *list_neurons()))}
 
     def place(group: Group) -> tuple[Any, ...]:
@@ -173,6 +212,31 @@ def group_rows(results: Results) -> list[Group]:
         )  # fmt: skip
 
     return sorted(groups, key=place)
+
+
+def _counted_once(rows: list[Row]) -> tuple[list[Row], dict[str, str]]:
+    """Return one row for each network, and key → key of that row for the others.
+
+    Runs whose settings are written in two ways can be one network, which a study trains once.
+    """
+    kept: dict[tuple[Any, ...], Row] = {}
+    twins: dict[str, str] = {}
+    for row in rows:
+        network = (*(row["config"].get(name) for name in SEEDS), row["hashes"].get("model") or row["key"])
+        same = kept.setdefault(network, row)
+        if same is not row:
+            twins[row["key"]] = same["key"]
+    return list(kept.values()), twins
+
+
+def _named(row: Row) -> tuple[Any, ...]:
+    """Return where weights of one name should be the same: the hash is of the frozen stages."""
+    return setting(row, "weights"), row["config"]["backbone"], row["config"]["freeze_depth"]
+
+
+def _short(weights: str) -> str:
+    """Write what ``weights_of`` returns with a hash that people can compare."""
+    return re.sub(r"@([0-9a-f]{8})[0-9a-f]+", r"@\1", weights)
 
 
 def varying(groups: list[Group]) -> list[str]:

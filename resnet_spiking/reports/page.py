@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from importlib import resources
 
-from resnet_spiking.reports.attacked import attacked, dataset_of
 from resnet_spiking.reports.digest import Digest
 from resnet_spiking.reports.drawing.chart import CHART_CSS
 from resnet_spiking.reports.drawing.markup import Markup, element, join
@@ -15,27 +14,25 @@ from resnet_spiking.reports.figures.figure import Figure
 from resnet_spiking.reports.groups import devices_of
 from resnet_spiking.reports.statistics import INTERVAL, PAIRED, SPREAD
 from resnet_spiking.reports.table import Cell, Column, Record, Table, to_csv, to_json
-from resnet_spiking.reports.tables.accuracy import accuracy_table
-from resnet_spiking.reports.tables.attacks import robustness_table
-from resnet_spiking.reports.tables.scaling import scaling_table
-from resnet_spiking.reports.tables.trust import trust_table
+from resnet_spiking.reports.tables.whole import Tables
 
 # Nothing may be fetched: a browser enforces what the page promises.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
-def make_page(digest: Digest, figures: dict[str, Figure] | None = None) -> str:
+def make_page(digest: Digest, figures: dict[str, Figure] | None = None, tables: Tables | None = None) -> str:
     """Return the page of a study's results as HTML.
 
     Args:
         figures: what ``draw_all`` returned, where it is at hand already.
+        tables: of this digest, where they are at hand already.
     """
-    figures = figures or draw_all(digest)
-    sections = [("accuracy-table", "Accuracy table", _accuracy(digest))]
+    figures, tables = figures or draw_all(digest), tables or Tables.of(digest)
+    sections = [("accuracy-table", "Accuracy table", _accuracy(digest, tables.accuracy))]
     for name, figure in figures.items():
-        sections.append((name, figure.title, _figure(digest, name, figure)))
+        sections.append((name, figure.title, _figure(digest, name, figure, tables)))
         if name == "robustness":
-            sections.append(("trust", "Trust checks", _trust(digest)))
+            sections.append(("trust", "Trust checks", _trust(digest, tables)))
     sections.append(("about", "How the figures were made", _about(digest)))
     navigation = element(
         "nav",
@@ -45,7 +42,7 @@ def make_page(digest: Digest, figures: dict[str, Figure] | None = None) -> str:
     body = join(
         element("a", "Skip to the content", href="#content", class_="skip"),
         element("header", element("h1", f"Study: {digest.results.name}"), element("p", _lead(digest)), navigation),
-        _controls(digest),
+        _controls(tables.accuracy),
         element(
             "main",
             *(
@@ -115,8 +112,7 @@ def _many(count: int, word: str) -> str:
     return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
-def _controls(digest: Digest) -> Markup:
-    table = accuracy_table(digest.groups)
+def _controls(table: Table) -> Markup:
     options = [element("option", column.heading, value=column.name) for column in table.columns]
     options.insert(0, element("option", "as in the study", value=""))
     return element(
@@ -130,12 +126,11 @@ def _controls(digest: Digest) -> Markup:
     )  # fmt: skip
 
 
-def _accuracy(digest: Digest) -> Markup:
+def _accuracy(digest: Digest, table: Table) -> Markup:
     if not digest.groups:
         return element(
             "p", "No run has finished yet; run `python -m resnet_spiking.study` again to continue.", class_="absent"
         )
-    table = accuracy_table(digest.groups)
     words = [
         f"{digest.title(group)} {' '.join(cell.text for cell in row)}"
         for group, row in zip(digest.groups, table.rows, strict=True)
@@ -147,7 +142,7 @@ def _accuracy(digest: Digest) -> Markup:
     )
 
 
-def _figure(digest: Digest, name: str, figure: Figure) -> Markup:
+def _figure(digest: Digest, name: str, figure: Figure, tables: Tables) -> Markup:
     if not figure.panels:
         return element("p", *_coded(figure.absent), class_="absent")
     panels = element(
@@ -164,21 +159,18 @@ def _figure(digest: Digest, name: str, figure: Figure) -> Markup:
         parts.append(element("p", figure.more, class_="caption"))
     parts.append(data_links(name, figure.records))
     if name == "robustness":
-        for entry in attacked(digest):
-            parts.append(_titled(robustness_table(entry), entry.commands))
+        parts += [_titled(table, entry.commands) for entry, table in tables.robustness]
     elif name == "scaling":
-        axes = dict.fromkeys(row["axis"] for row in digest.results.scaling)
-        parts += [_titled(scaling_table(digest.results.scaling, axis), []) for axis in axes]
+        parts += [_titled(table, []) for table in tables.scaling]
     return join(*parts, _made(digest, name))
 
 
-def _trust(digest: Digest) -> Markup:
-    if not digest.results.attacks:
+def _trust(digest: Digest, tables: Tables) -> Markup:
+    if not tables.trust:
         return element("p", *_coded("No model was attacked, so there is nothing to trust or not; attack one with "
                                     "`python -m resnet_spiking.attack RUN`."), class_="absent")  # fmt: skip
     parts = []
-    for label, result in digest.results.attacks.items():
-        table = trust_table(label, result, dataset_of(digest, result))
+    for label, result, table in tables.trust:
         parts.append(_titled(table, [result["command"]]))
         failed = [r for r in table.records if r["state"] == "failed"]
         if failed:

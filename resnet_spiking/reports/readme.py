@@ -13,6 +13,7 @@ a sentence). ``update_readme`` writes what stands between, ``check_readme`` comp
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -94,20 +95,22 @@ def check_readme(path: Path, digest: Digest) -> Checked:
 def update_readme(path: Path, digest: Digest) -> int:
     """Write every marked block, and the files of its figures; return how many there are.
 
+    What stands between the blocks stays as it is, and the blocks get the line ends of the file.
+
     Raises:
-        UserError: as ``check_readme``; then nothing is written.
+        UserError: as ``check_readme``, and then nothing is written; a file that cannot be written.
     """
-    text = _read(path)
+    text = _read(path, newline="")
+    end = "\r\n" if "\r\n" in text else "\n"
     parts, last, drawings = [], 0, {}
     blocks = list(find_blocks(text, path))
     for block in blocks:
         drawings.update(_drawings(block.request, digest))
-        parts += [text[last : block.start], _filled(block.request, digest)]
+        parts += [text[last : block.start], _filled(block.request, digest).replace("\n", end)]
         last = block.end
     for name, svg in drawings.items():
-        (path.parent / name).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path.parent / name, lambda temporary, svg=svg: temporary.write_text(svg))  # type: ignore[misc]
-    write_atomically(path, lambda temporary: temporary.write_text("".join([*parts, text[last:]])))
+        _write(path.parent / name, svg)
+    _write(path, "".join([*parts, text[last:]]), newline="")
     return len(blocks)
 
 
@@ -145,8 +148,9 @@ def render(request: Request, digest: Digest) -> str:
         lines = [f"![{alt}]({file})" for file, (alt, _) in figure.items()]
     else:
         lines = ["\n\n".join(table.markdown() for table in make_tables(digest, request))]
-    quote = "'" if '"' in request.text else '"'
-    return "\n".join(lines) + f"\n\n<sub>`{digest.command} --table {quote}{request.text}{quote}`</sub>"
+    # A shell looks for more than the closing mark between double quotes.
+    quoted = shlex.quote(request.text) if set(request.text) & set('"$`\\!') else f'"{request.text}"'
+    return "\n".join(lines) + f"\n\n<sub>`{digest.command} --table {quoted}`</sub>"
 
 
 def _filled(request: Request, digest: Digest) -> str:
@@ -218,11 +222,22 @@ def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, newline: str | None = None) -> str:
     try:
-        return path.read_text()
+        with path.open(newline=newline) as file:
+            return file.read()
     except (OSError, UnicodeDecodeError):
         raise UserError(f"{path} cannot be read; name a Markdown file") from None
+
+
+def _write(path: Path, text: str, newline: str | None = None) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda temporary: temporary.write_text(text, newline=newline))
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}); name a file in a folder that can be made and written"
+        ) from None
 
 
 def _line(text: str, position: int) -> int:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from resnet_spiking.config import BRANCH_ONLY
 from resnet_spiking.errors import UserError, nearest
-from resnet_spiking.reports.groups import Group, plain
+from resnet_spiking.reports.groups import Group, plain, setting
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ def parse_request(text: str, kinds: dict[str, frozenset[str]]) -> Request:
 def choose(groups: Sequence[Group], request: Request, options: frozenset[str]) -> list[Group]:
     """Return the groups that have every setting the request names; ``*`` and ``?`` match as in file names.
 
-    Default has no settings of the spiking branch, so ``train=head`` keeps Default; ``variant=…`` decides about it.
+    Default has no settings of the spiking branch, so ``train=head`` keeps Default; ``variant=…`` decides about it. Of
+    ``epochs=<5,5>`` Default has the first half.
+    ``hidden=512,256`` is a head of these two layers where some row has one, and else of either width.
 
     Raises:
         UserError: a setting that no row has.
@@ -66,7 +69,7 @@ def choose(groups: Sequence[Group], request: Request, options: frozenset[str]) -
                 f"the request {request.text!r} names {name!r}{nearest(name, [*options, *known])}; "
                 f"settings: {', '.join(known)}"
             )
-    wanted = {name: values for name, values in request.values.items() if name not in options}
+    wanted = {name: _values(groups, name, values) for name, values in request.values.items() if name not in options}
     return [group for group in groups if all(_has(group, name, values) for name, values in wanted.items())]
 
 
@@ -78,17 +81,38 @@ def choose_labels(labels: Sequence[str], request: Request) -> list[str]:
     """
     patterns = request.option("result", ("*",))
     for pattern in patterns:
-        if labels and not any(fnmatchcase(label, pattern) for label in labels):
+        if labels and not any(fits(label, pattern) for label in labels):
             raise UserError(
                 f"the request {request.text!r}: no attack result {pattern!r}{nearest(pattern, list(labels))}; "
                 f"there is {', '.join(labels)}"
             )
-    return [label for label in labels if any(fnmatchcase(label, pattern) for pattern in patterns)]
+    return [label for label in labels if any(fits(label, pattern) for pattern in patterns)]
+
+
+def fits(text: str, pattern: str) -> bool:
+    """Say whether a text is the pattern itself, or matches it; of a name such as ``a[1]`` only the former holds."""
+    return text == pattern or fnmatchcase(text, pattern)
+
+
+def _values(groups: Sequence[Group], name: str, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Put together again what was split at commas, where the setting is a list and some group has this very list."""
+    whole = ",".join(values)
+    lists = [plain(group[name]) for group in groups if isinstance(group[name], list)]
+    return (whole,) if any(fits(text, whole) for text in lists) else values
 
 
 def _has(group: Group, name: str, values: tuple[str, ...]) -> bool:
     value = group[name]
-    if group.is_default and (value is None or name == "epochs"):
+    if group.is_default and name in BRANCH_ONLY:
         return True
-    # `none` is how study files and command lines write a setting that is off.
-    return any(fnmatchcase(plain(value), pattern) or (value is None and pattern == "none") for pattern in values)
+    if group.is_default and name == "epochs":
+        return any(_begins(str(value), pattern) for pattern in values)
+    # `none` is how study files and command lines write a setting that is off; weights have their name in any case.
+    texts = {"none" if value is None else plain(value), plain(value), plain(setting(group.rows[0], name))}
+    return any(fits(text, pattern) for text in texts for pattern in values)
+
+
+def _begins(epochs: str, pattern: str) -> bool:
+    """Say whether Default's ``<X>`` is what ``<X>`` or the first half of ``<X,Y>`` asks for."""
+    first, comma, _ = pattern.partition(",")
+    return fits(epochs, first + ">" * bool(comma))

@@ -30,7 +30,8 @@ class Results:
     ``rows``: one a finished run. ``predictions``: key → predicted classes [images]; ``labels`` and ``classes``:
     sha256 of the data → true classes [images], names. ``curves``: one record an epoch. ``traces``: key →
     ``spikes`` [T, N], ``membrane`` [T, M], ``image`` [3, H, W]. ``attacks``: label → its result.json, with
-    ``panel`` the bytes of panel.png where there is one. ``scaling``: neuron run times.
+    ``panel`` the bytes of panel.png where there is one, and in each model ``key``, of the row of its run if these
+    results have one. ``scaling``: neuron run times.
     """
 
     folder: Path
@@ -108,6 +109,11 @@ def load_results(path: Path) -> Results:
         raise UserError(f"{folder / 'rows.jsonl'} has the key {twice} twice; publish the results again")
     predictions, labels, classes = _predictions(folder / "predictions.npz") if "predictions.npz" in files else \
         ({}, {}, {})  # fmt: skip
+    attacks = {name.split("/")[1]: _attack(folder, name, files) for name in sorted(files) if _is_attack(name)}
+    by_run = {row["run"]: row["key"] for row in rows}
+    for attack in attacks.values():
+        for model in attack["models"]:
+            model["key"] = by_run.get(Path(model.get("run") or "").name)
     results = Results(
         folder=folder,
         name=manifest["study"],
@@ -119,7 +125,7 @@ def load_results(path: Path) -> Results:
         classes=classes,
         curves=_records(folder / "curves.jsonl", schema.CURVE) if "curves.jsonl" in files else [],
         traces=_traces(folder / "traces.npz") if "traces.npz" in files else {},
-        attacks={name.split("/")[1]: _attack(folder, name, files) for name in sorted(files) if _is_attack(name)},
+        attacks=attacks,
         scaling=_scaling(folder / "scaling.csv") if "scaling.csv" in files else [],
     )
     _check_predictions(results)

@@ -6,16 +6,12 @@ import re
 from pathlib import Path
 
 from resnet_spiking.errors import UserError
-from resnet_spiking.reports.attacked import attacked, dataset_of
 from resnet_spiking.reports.digest import Digest
 from resnet_spiking.reports.drawing.chart import standalone
 from resnet_spiking.reports.page import draw_all, make_page
 from resnet_spiking.reports.table import Record, Table, to_csv, write_parquet
-from resnet_spiking.reports.tables.accuracy import accuracy_table
-from resnet_spiking.reports.tables.attacks import robustness_table
 from resnet_spiking.reports.tables.runs import run_records
-from resnet_spiking.reports.tables.scaling import scaling_table
-from resnet_spiking.reports.tables.trust import trust_table
+from resnet_spiking.reports.tables.whole import Tables
 from resnet_spiking.training.files import write_atomically
 
 
@@ -31,9 +27,9 @@ def write_report(digest: Digest, output: Path, *, parquet: bool = False) -> list
         UserError: the folder cannot be written, or pyarrow is missing.
     """
     figures = draw_all(digest)
-    tables = people_tables(digest)
-    texts = {"report.html": make_page(digest, figures), "report.md": _markdown(digest, tables)}
-    records = program_tables(digest, tables)
+    tables = Tables.of(digest)
+    texts = {"report.html": make_page(digest, figures, tables), "report.md": _markdown(digest, tables.filled)}
+    records = program_tables(digest, tables.filled)
     texts |= {f"tables/{name}.csv": to_csv(rows) for name, rows in records.items()}
     for name, figure in figures.items():
         for index, panel in enumerate(figure.panels, 1):
@@ -54,17 +50,6 @@ def write_report(digest: Digest, output: Path, *, parquet: bool = False) -> list
     except OSError as error:
         raise UserError(f"cannot write to {output} ({error.strerror}); choose another --output-dir") from None
     return written
-
-
-def people_tables(digest: Digest) -> list[Table]:
-    """Return every table that the results have something for."""
-    attacks, scaling = digest.results.attacks, digest.results.scaling
-    return [
-        *([accuracy_table(digest.groups)] if digest.groups else []),
-        *(robustness_table(entry) for entry in attacked(digest)),
-        *(trust_table(label, result, dataset_of(digest, result)) for label, result in attacks.items()),
-        *(scaling_table(scaling, axis) for axis in dict.fromkeys(row["axis"] for row in scaling)),
-    ]
 
 
 def program_tables(digest: Digest, tables: list[Table]) -> dict[str, list[Record]]:

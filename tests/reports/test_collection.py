@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from resnet_spiking.errors import UserError
+from resnet_spiking.reports.attacked import attacked
 from resnet_spiking.reports.collection import load_collection
+from resnet_spiking.reports.digest import Digest
 from resnet_spiking.reports.groups import group_rows
 from resnet_spiking.reports.results import load_results
 
@@ -88,6 +90,42 @@ def test_one_study_on_two_machines_that_compute_in_other_precisions_is_two(whole
     assert {record["key"] for record in both.curves} <= {row["key"] for row in both.rows}
     assert len(both.curves) == sum(len(part.curves) for part in alone.values())
     assert {group.accuracy.n for group in group_rows(both)} == {1}
+
+
+def test_an_attack_belongs_to_a_run_of_its_own_study(whole: Any, tmp_path: Path) -> None:
+    """One study on two machines: the runs have the same names, and only the second machine attacked."""
+    for precision, count in {"bf16": 10, "fp32": 40}.items():
+        study = type(whole)(name=precision)
+        for variant in ("default", "lif"):
+            study.run(variant, 0, range(count), precision="auto")
+        for row in study.rows:
+            row["config"]["precision"] = precision
+        if precision == "bf16":
+            study.attack("linf", ("default", "lif", "relu"))
+            for model, row in zip(study.attacks["linf"]["models"], study.rows, strict=False):
+                model["run"] = f"runs/{row['run']}"
+        study.write(tmp_path / precision)
+    (tmp_path / "bf16").rename(tmp_path / "z-bf16")  # a folder's place among the others says nothing
+    for later in (True, False):
+        if not later:
+            (tmp_path / "z-bf16").rename(tmp_path / "a-bf16")
+        digest = Digest.of(load_collection(tmp_path), tmp_path)
+        (entry,) = attacked(digest)
+        assert "precision bf16" in entry.title
+        found = [digest.by_key.get(model["key"]) for series in entry.series for model in series.models]
+        assert [group and (group.variant, group["precision"]) for group in found] == [
+            ("default", "bf16"), ("lif", "bf16"), None
+        ]  # fmt: skip
+
+
+def test_an_attack_of_a_run_that_its_study_does_not_hold_stands_for_itself(collection: Path, whole: Any) -> None:
+    other = type(whole)(name="other")
+    other.run("default", 3, range(5))
+    other.attack("elsewhere", ("default",))
+    other.attacks["elsewhere"]["models"][0]["run"] = f"runs/{whole.rows[0]['run']}"
+    other.write(collection / "third")
+    digest = Digest.of(load_collection(collection), collection)
+    assert next(entry.title for entry in attacked(digest) if "elsewhere" in entry.labels) == "elsewhere"
 
 
 def test_a_damaged_part_is_refused(collection: Path) -> None:

@@ -17,7 +17,7 @@ from resnet_spiking.reports.digest import Digest
 from resnet_spiking.reports.figures.catalogue import FIGURES
 from resnet_spiking.reports.page import make_page
 from resnet_spiking.reports.results import load_results
-from resnet_spiking.reports.table import to_json
+from resnet_spiking.reports.table import Table, to_json
 from resnet_spiking.reports.tables.accuracy import accuracy_table
 from resnet_spiking.reports.write import write_report
 
@@ -183,6 +183,22 @@ def test_the_report_is_the_same_bytes_again(digest: Digest, tmp_path: Path) -> N
     assert {path.relative_to(tmp_path / "one").parts[0] for path in first} == {
         "report.html", "report.md", "tables", "figures"
     }  # fmt: skip
+
+
+def test_a_report_makes_each_table_once(digest: Digest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    original = Table.__init__
+
+    def counting(self: Table, name: str, title: str, *rest: Any, **named: Any) -> None:
+        made.append(title)
+        original(self, name, title, *rest, **named)
+
+    monkeypatch.setattr(Table, "__init__", counting)
+    write_report(digest, tmp_path / "report")
+    # The records of the figure of robustness are those of a table as well.
+    assert sorted(title for title in made if not title.startswith("Robustness")) == [
+        "Accuracy", "Run time against N", "Run time against T", "Trust checks: linf"
+    ]  # fmt: skip
 
 
 def test_a_thousand_runs_take_less_than_twenty_seconds(invented: Any, tmp_path: Path) -> None:

@@ -166,6 +166,31 @@ def test_bad_marks_are_refused_and_nothing_is_written(tmp_path: Path, digest: Di
     assert path.read_text() == text
 
 
+@pytest.mark.parametrize("file", ["R.md/x.svg", "folder.svg"])
+def test_a_drawing_that_cannot_be_written_is_named(tmp_path: Path, digest: Digest, file: str) -> None:
+    path = tmp_path / "R.md"
+    path.write_text(f"<!-- report: figure name=robustness file={file} -->\n<!-- /report -->\n")
+    (tmp_path / "folder.svg").mkdir()
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=f"{file} cannot be written .*; name a file in a folder") as stopped:
+        update_readme(path, digest)
+    assert "\n" not in str(stopped.value)
+    assert path.read_bytes() == before
+    assert [difference.what for difference in check_readme(path, digest).differences][-1] == f"{file} is missing"
+
+
+def test_line_ends_stay_as_they_are(tmp_path: Path, digest: Digest) -> None:
+    path = tmp_path / "README.md"
+    path.write_bytes(TEXT.replace("\n", "\r\n").encode() + b"one line of another kind\n")
+    update_readme(path, digest)
+    written = path.read_bytes()
+    assert written.replace(b"\r\n", b"").count(b"\n") == 1
+    assert written.endswith(b"| parity | 0.345 |\r\none line of another kind\n")
+    assert check_readme(path, digest).differences == []
+    update_readme(path, digest)
+    assert path.read_bytes() == written
+
+
 def test_a_missing_readme_is_named(tmp_path: Path, digest: Digest) -> None:
     with pytest.raises(UserError, match=r"absent\.md cannot be read"):
         check_readme(tmp_path / "absent.md", digest)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import csv
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +33,36 @@ def test_only_a_part(published: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     code, _, _ = run(published, "--only", "dataset=fashion-mnist", "--output-dir", tmp_path / "part", capsys=capsys)
     assert code == 0
     assert "cifar10" not in (tmp_path / "part" / "tables" / "accuracy.csv").read_text()
+
+
+def test_only_a_part_of_runs_and_attacks(whole: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for label, dataset in (("on-cifar", "cifar10"), ("on-fashion", "fashion-mnist")):
+        whole.attack(label, ("default", "lif", "relu"))
+        for model in whole.attacks[label]["models"]:
+            wanted = (model["variant"], 0, dataset)
+            row = next(row for row in whole.rows if (row["variant"], row["seed"], row["dataset"]) == wanted)
+            model["run"] = f"runs/{row['run']}"
+    whole.rows[0]["warnings"] = ["a warning of a run on cifar10"]
+    results = whole.write(tmp_path / "results")
+    only = "dataset=fashion-mnist variant=default,lif"
+    code, _, _ = run(results, "--only", only, "--output-dir", tmp_path / "part", capsys=capsys)
+    assert code == 0
+
+    def table(name: str) -> list[dict[str, str]]:
+        return list(csv.DictReader((tmp_path / "part" / "tables" / f"{name}.csv").read_text().splitlines()))
+
+    assert sorted((row["dataset"], row["variant"], row["seed"]) for row in table("runs")) == [
+        ("fashion-mnist", variant, seed) for variant in ("default", "lif") for seed in "012"
+    ]
+    for name in ("robustness", "trust"):
+        rows = table(name)
+        assert {row["result"] for row in rows} == {"on-fashion"}
+        assert {row["model"] for row in rows} == {"default", "lif"}
+    page = (tmp_path / "part" / "report.html").read_text()
+    assert "6 finished runs in 2 settings: 1 neuron beside Default" in page
+    assert "on resnet18 and fashion-mnist, 3 seeds, 1 attack result." in page
+    for other in ("on-cifar", "relu", "a warning of a run on cifar10"):
+        assert other not in page
 
 
 def test_one_table_on_standard_output(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,6 +107,16 @@ def test_several_files_are_checked_and_written_in_one_go(
     assert run(*named, published, capsys=capsys)[0] == 0
 
 
+def test_commands_to_type_name_files_with_spaces(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "READ ME's.md"
+    file.write_text("<!-- report: accuracy dataset=fashion-mnist columns=variant,n -->\n<!-- /report -->\n")
+    code, _, err = run("--check", file, published, capsys=capsys)
+    assert code == 1
+    assert shlex.split(err.partition("write with ")[2]) == ["--update", str(file)]
+
+
 BAD = {
     "nothing": ([], "name a study folder"),
     "absent": (["absent"], "absent is not a folder"),
@@ -82,6 +125,7 @@ BAD = {
     "part": (["RESULTS", "--table", "accuracy", "--parquet"], "belong to a whole report"),
     "request": (["RESULTS", "--table", "acuracy"], "did you mean 'accuracy'"),
     "setting": (["RESULTS", "--only", "datset=x"], "did you mean 'dataset'"),
+    "part that is none": (["RESULTS", "--only", "variant=nonexistent"], "'report variant=nonexistent' matches no row"),
     "readme": (["RESULTS", "--check", "absent.md"], "absent.md cannot be read"),
     "output": (["RESULTS", "--output-dir", "/proc/forbidden"], "cannot write"),
     "option": (["RESULTS", "--parket"], "--parquet"),

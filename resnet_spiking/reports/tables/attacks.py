@@ -112,6 +112,7 @@ def _record(attacked: Attacked, series: Series, model: dict[str, Any], eps: floa
         "norm": attacked.norm,
         "bundle": attacked.bundle,
         "samples": attacked.samples,
+        "result": model["result"],
         "model": model["name"],
         "run": model.get("run"),
         "variant": series.variant,

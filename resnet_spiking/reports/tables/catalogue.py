@@ -30,7 +30,7 @@ OPTIONS: dict[str, frozenset[str]] = {
 
 
 def make_tables(digest: Digest, request: Request) -> list[Table]:
-    """Return the tables that a request asks for: one, or one for each attack result.
+    """Return the tables that a request asks for: one, or one for each attack result or axis.
 
     Raises:
         UserError: nothing has the settings asked for, an unknown setting or option, or (matrix) more than one
@@ -51,7 +51,7 @@ def make_tables(digest: Digest, request: Request) -> list[Table]:
         fill = "".join(request.option("fill"))
         return [matrix_table(groups, across, request.values, fill)]
     if request.kind == "robustness":
-        found = attacked(digest, tuple(_labels(digest, request)), request.option("dataset"))
+        found = attacked(digest, set(_labels(digest, request)), request.option("dataset"))
         if not found:
             raise UserError(f"the request {request.text!r} matches no attack result")
         return [robustness_table(entry) for entry in found]
@@ -61,10 +61,11 @@ def make_tables(digest: Digest, request: Request) -> list[Table]:
         return [make(label, result, dataset_of(digest, result)) for label, result in results.items()]
     if request.kind == "scaling":
         _only_options(request)
-        (axis,) = request.option("axis", ("T",))
-        if not any(row["axis"] == axis for row in digest.results.scaling):
-            raise UserError(f"the request {request.text!r}: the results have no scaling.csv with the axis {axis}")
-        return [scaling_table(digest.results.scaling, axis)]
+        axes = dict.fromkeys(request.option("axis", ("T",)))
+        for axis in axes:
+            if not any(row["axis"] == axis for row in digest.results.scaling):
+                raise UserError(f"the request {request.text!r}: the results have no scaling.csv with the axis {axis!r}")
+        return [scaling_table(digest.results.scaling, axis) for axis in axes]
     raise UserError(f"the request {request.text!r} is not a table")
 
 

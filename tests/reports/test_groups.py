@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from resnet_spiking.data import cifar
+from resnet_spiking.data.datasets import load_dataset
+from resnet_spiking.data.names import DATASETS, MIRRORED
+from resnet_spiking.reports.digest import Digest
+from resnet_spiking.reports.readme import KINDS, render
+from resnet_spiking.reports.request import parse_request
+from resnet_spiking.reports.results import load_results
+from resnet_spiking.reports.tables.accuracy import accuracy_table
+
+
+def digest_of(made: Any, folder: Path) -> Digest:
+    return Digest.of(load_results(made.write(folder)), folder)
+
+
+def shown(digest: Digest, *columns: str) -> list[list[str]]:
+    return [[cell.text for cell in row] for row in accuracy_table(digest.groups, columns).rows]
+
+
+def with_backbone(made: Any, key: str, sha256: str, *random: str) -> None:
+    row = next(row for row in made.rows if row["key"] == key)
+    row["hashes"]["backbone"] = {"weights": Path(row["weights"]).name, "sha256": sha256, "random": list(random)}
+    row["weights"] = Path(row["weights"]).name
+
+
+def write_idx(path: Path, array: np.ndarray[Any, Any]) -> None:
+    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    path.write_bytes(gzip.compress(header + array.tobytes()))
+
+
+def test_the_table_of_mirrored_datasets_says_what_the_loaders_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Loader:
+        filename = "none"
+        data, targets, classes = np.zeros((2, 32, 32, 3), np.uint8), (0, 1), ("a", "b")
+
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+    monkeypatch.setattr(cifar, "LOADERS", dict.fromkeys(cifar.LOADERS, Loader))
+    for stem in ("train", "t10k"):
+        write_idx(tmp_path / f"{stem}-images-idx3-ubyte.gz", np.zeros((2, 28, 28), np.uint8))
+        write_idx(tmp_path / f"{stem}-labels-idx1-ubyte.gz", np.arange(2, dtype=np.uint8))
+        for label in "ab":
+            place = tmp_path / ("train" if stem == "train" else "test") / label
+            place.mkdir(parents=True)
+            Image.new("RGB", (4, 4)).save(place / "0.png")
+    assert {name for name in DATASETS if load_dataset(name, tmp_path, download=False).flip} == set(MIRRORED)
+
+
+def test_a_flip_that_is_the_datasets_own_is_no_setting_of_its_own(invented: Any, tmp_path: Path) -> None:
+    """Two grids but for ``flip = false`` on the digits: four runs of two networks, as a study publishes them."""
+    for flip in (None, False):
+        invented.run("default", 0, range(20), "digits")
+        invented.run("lif", 0, range(30), "digits", flip=flip)
+    for row in invented.rows:
+        row["hashes"]["model"] = row["variant"]
+    digest = digest_of(invented, tmp_path / "results")
+    assert [(group.variant, group["flip"], len(group.keys)) for group in digest.groups] == [
+        ("default", None, 2),
+        ("lif", None, 2),
+    ]
+    lif = f"{2 / 2**10:.3f}"
+    assert shown(digest, "variant", "n", "accuracy", "p") == [
+        ["Default", "1", "90.00 %", "–"],
+        ["lif", "1", "85.00 %", lif],
+    ]
+    assert digest.groups[1].networks == 1
+
+
+def test_a_flip_against_the_datasets_own_is_another_network(invented: Any, tmp_path: Path) -> None:
+    invented.run("default", 0, range(20), "digits")
+    invented.run("default", 0, range(30), "digits", flip=True)
+    invented.run("default", 0, range(20), "cifar10", flip=True)
+    invented.run("default", 1, range(30), "cifar10")
+    invented.run("default", 0, range(40), "cifar10", flip=False)
+    digest = digest_of(invented, tmp_path / "results")
+    assert sorted((g["dataset"], str(g["flip"]), g.accuracy.n) for g in digest.groups) == [
+        ("cifar10", "False", 1), ("cifar10", "None", 2), ("digits", "None", 1), ("digits", "True", 1)
+    ]  # fmt: skip
+
+
+def test_networks_of_one_seed_that_differ_are_both_counted(invented: Any, tmp_path: Path) -> None:
+    invented.run("default", 0, range(20))
+    invented.run("default", 0, range(30))
+    (group,) = digest_of(invented, tmp_path / "results").groups
+    assert (group.accuracy.n, group.twins) == (2, {})
+
+
+def test_weights_may_lie_elsewhere(invented: Any, tmp_path: Path) -> None:
+    for seed, folder in enumerate(("/one", "/other/place")):
+        for variant, wrong in (("default", 20), ("lif", 30)):
+            key = invented.run(variant, seed, range(wrong), weights=f"{folder}/encoder.safetensors")
+            with_backbone(invented, key, "ab" * 32, "layer4")
+    # The next head was trained after its Default, with the file at another place.
+    row = invented.rows[-1]
+    row["config"]["weights"] = "/third/encoder.safetensors"
+    digest = digest_of(invented, tmp_path / "results")
+    assert shown(digest, "variant", "weights", "n", "p") == [
+        ["Default", "encoder.safetensors", "2", "–"],
+        ["lif", "encoder.safetensors", "2", f"{2 / 2**10:.3f}"],
+    ]
+    assert {digest.network_title(group) for group in digest.groups} == {"cifar10 · resnet18 · 64 px"}
+
+
+def test_other_weights_of_one_name_stay_apart_and_can_be_told(invented: Any, tmp_path: Path) -> None:
+    hashes = [("ab" * 32, ()), ("cd" * 32, ()), ("cd" * 32, ("layer4",))]
+    for number, (sha256, random) in enumerate(hashes):
+        key = invented.run("default", 0, range(10 * (number + 1)), weights=f"/{number}/encoder.safetensors")
+        with_backbone(invented, key, sha256, *random)
+    # A hash is of the frozen stages: it differs where their number does, and the name says enough.
+    key = invented.run("default", 0, range(40), weights="/0/encoder.safetensors", freeze_depth=2)
+    with_backbone(invented, key, "ef" * 32)
+    digest = digest_of(invented, tmp_path / "results")
+    assert sorted(shown(digest, "weights", "n", "accuracy")) == [
+        ["encoder.safetensors", "1", "80.00 %"],
+        ["encoder.safetensors@abababab", "1", "95.00 %"],
+        ["encoder.safetensors@cdcdcdcd", "1", "90.00 %"],
+        ["encoder.safetensors@cdcdcdcd-layer4", "1", "85.00 %"],
+    ]
+    assert len({digest.network_title(group) for group in digest.groups}) == 4
+    for wanted, n in (("encoder.safetensors", 4), ("encoder.safetensors@ab*", 1)):
+        table = render(parse_request(f"accuracy weights={wanted} columns=accuracy", KINDS), digest)
+        assert table.count(" % |") + table.count(" %** |") == n
+
+
+def test_random_weights_of_several_seeds_are_one_setting(invented: Any, tmp_path: Path) -> None:
+    for seed in range(2):
+        with_backbone(invented, invented.run("default", seed, range(20), weights="none"), f"{seed}" * 64)
+    assert shown(digest_of(invented, tmp_path / "results"), "weights", "n") == [["none", "2"]]
+
+
+def test_where_nothing_is_frozen_the_hash_says_nothing_and_the_path_decides(invented: Any, tmp_path: Path) -> None:
+    for number in range(2):
+        key = invented.run("default", 0, range(10 + number), weights=f"/{number}/e.safetensors", freeze_depth=0)
+        with_backbone(invented, key, "ab" * 32)
+    found = shown(digest_of(invented, tmp_path / "results"), "weights", "n")
+    assert found == [["/0/e.safetensors", "1"], ["/1/e.safetensors", "1"]]
