@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import json
 from bisect import insort
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +14,7 @@ from typing import Protocol
 from resnet_spiking.studies.board import Board
 from resnet_spiking.studies.engines import Engine
 from resnet_spiking.studies.folder import needing_room
+from resnet_spiking.studies.labels import has_labels
 from resnet_spiking.studies.ledger import Entry, Ledger
 from resnet_spiking.studies.plan import PREPARING, Task
 from resnet_spiking.studies.stopping import ask_to_stop, withdraw
@@ -76,20 +79,38 @@ def is_intact(folder: Path, entry: Entry) -> bool:
         return True
     path = folder / entry.result
     complete = entry.kind != "run" or all(
-        (path.parent / name).is_file() for name in ("model.safetensors", "config.json")
+        (path.parent / name).is_file() for name in ("model.safetensors", "config.json", "metrics.jsonl")
     )
     return complete and path.is_file() and file_sha256(path) == entry.sha256
 
 
-def keep_intact(folder: Path, ledger: Ledger, watch: Watch) -> None:
-    """Let every done task wait again whose result is missing or is no longer what the ledger says."""
-    for entry in ledger.entries():
-        if entry.state == "done" and not is_intact(folder, entry):
+def keep_intact(folder: Path, ledger: Ledger, watch: Watch, tasks: Iterable[Task]) -> None:
+    """Let every done one of ``tasks`` wait again whose result is missing or is no longer what the ledger says.
+
+    One run of a dataset whose labels are missing waits too: it is found finished, and writes them.
+    """
+    keys = {task.key for task in tasks}
+    unlabelled: set[str] = set()
+    for entry in ledger.done():
+        if entry.key not in keys:
+            continue
+        if not is_intact(folder, entry):
             watch.line(f"{entry.label}: files of this finished {entry.kind} are missing or changed, doing it again")
             if entry.result:
                 # A changed result must not be taken for a finished one.
                 (folder / entry.result).unlink(missing_ok=True)
+                run = (folder / entry.result).parent
+                if entry.kind == "run" and not (run / "config.json").exists():
+                    # Beside no config.json they would count as somebody else's, which no run replaces.
+                    for name in ("model.safetensors", "metrics.jsonl", "last.ckpt"):
+                        (run / name).unlink(missing_ok=True)
             ledger.wait_again(entry.key)
+        elif entry.kind == "run" and entry.result:
+            data = json.loads((folder / entry.result).read_text())["hashes"]["data"]
+            if data not in unlabelled and not has_labels(folder, data):
+                unlabelled.add(data)
+                watch.line(f"{entry.label}: the labels of its test images are missing, writing them again")
+                ledger.wait_again(entry.key)
 
 
 class _Conducting:
@@ -142,7 +163,7 @@ class _Conducting:
                 self._record(outcome)
             self.watch.show(self.board)
         if self.full:
-            raise OSError(self.full)
+            raise OSError(errno.ENOSPC, self.full)
         return self._tally()
 
     def _offer(self, key: str) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from resnet_spiking.studies.calibration import Cost, estimate
 from resnet_spiking.studies.checking import check_study
+from resnet_spiking.studies.folder import holds_study
 from resnet_spiking.studies.forecast import makespan
 from resnet_spiking.studies.plan import Task, plan_study
 from resnet_spiking.studies.status import read_entries
@@ -23,7 +24,8 @@ def print_dry_run(study: Study, folder: Path, resources: Resources, workers: int
     """Check the study, time a few steps of its networks and print the plan. Nothing is written."""
     tasks = plan_study(study, cached=resources.cache_dir is not None)
     check_study(study.as_dict())
-    done = {entry.key for entry in read_entries(folder) if entry.state == "done"} if folder.exists() else set()
+    entries = read_entries(folder) if holds_study(folder) else []
+    done = {entry.key for entry in entries if entry.state == "done"}
     console = Console(markup=False)
     if not console.is_terminal:
         # A file or a pipe has no width of its own: names are not cut there.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -12,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_spiking.errors import UserError
 from resnet_spiking.studies.labels import narrow, read_labels
 from resnet_spiking.studies.ledger import Entry
 from resnet_spiking.training.files import file_sha256, write_atomically, write_json
 
 FORMAT = 1
+READ = {"run": ("result.json", "metrics.jsonl"), "attack": ("result.json",)}
 PUBLISHED = ("result.json", "table.csv", "curves.png", "panel.png")
 COPIED = (
     "test",
@@ -39,10 +42,14 @@ def export_study(folder: Path, entries: Iterable[Entry]) -> Path:
     ``rows.jsonl`` (a row a run), ``predictions.npz``, ``curves.jsonl``, ``traces.npz``, ``attacks/<label>/`` and
     ``manifest.json`` with the sha256 of every file. Each file is replaced as a whole, the manifest
     last; the same runs give the same bytes, apart from measured seconds.
+
+    Raises ``UserError`` before anything is written when files of a finished run or attack are missing.
     """
     done = [entry for entry in entries if entry.state == "done"]
     runs = sorted((entry for entry in done if entry.kind == "run"), key=lambda entry: entry.key)
     attacks = sorted((entry for entry in done if entry.kind == "attack"), key=lambda entry: entry.label)
+    for entry in (*runs, *attacks):
+        _check_complete(folder, entry)
     results = folder / "results"
     results.mkdir(exist_ok=True)
     rows: list[dict[str, Any]] = []
@@ -50,9 +57,9 @@ def export_study(folder: Path, entries: Iterable[Entry]) -> Path:
     curves: list[dict[str, Any]] = []
     traces: dict[str, NDArray[Any]] = {}
     for entry in runs:
-        run = folder / "runs" / entry.label
+        run = _made(folder, entry)
         result = json.loads((run / "result.json").read_text())
-        rows.append(_row(entry, result))
+        rows.append(_row(entry, run.name, result))
         arrays[entry.key] = narrow(result["predictions"])
         curves += _curves(entry.key, run)
         traces.update(_traces(entry.key, run))
@@ -79,12 +86,25 @@ def export_study(folder: Path, entries: Iterable[Entry]) -> Path:
     return results
 
 
-def _row(entry: Entry, result: dict[str, Any]) -> dict[str, Any]:
+def _made(folder: Path, entry: Entry) -> Path:
+    """Return the folder of a run or attack, which keeps its name when its dataset gets another one."""
+    return (folder / entry.result).parent if entry.result else folder / f"{entry.kind}s" / entry.label
+
+
+def _check_complete(folder: Path, entry: Entry) -> None:
+    made = _made(folder, entry)
+    missing = [made / name for name in READ[entry.kind] if not (made / name).is_file()]
+    if missing:
+        again = f"python -m resnet_spiking.study {shlex.quote(str(folder))}"
+        raise UserError(f"{missing[0] if made.is_dir() else made} is missing; {again} does this {entry.kind} again")
+
+
+def _row(entry: Entry, run: str, result: dict[str, Any]) -> dict[str, Any]:
     config = result["config"]
     head_seed = config.get("head_seed")
     return {
         "key": entry.key,
-        "run": entry.label,
+        "run": run,
         "variant": result["variant"],
         "mode": config["mode"],
         "dataset": entry.payload["dataset"],
@@ -118,7 +138,7 @@ def _traces(key: str, run: Path) -> Iterator[tuple[str, NDArray[Any]]]:
 
 def _copy_attacks(folder: Path, results: Path, attacks: list[Entry]) -> Iterator[Path]:
     for entry in attacks:
-        source, target = folder / "attacks" / entry.label, results / "attacks" / entry.label
+        source, target = _made(folder, entry), results / "attacks" / entry.label
         target.mkdir(parents=True, exist_ok=True)
         for name in PUBLISHED:
             if name == "result.json":
@@ -135,7 +155,7 @@ def _copy_attacks(folder: Path, results: Path, attacks: list[Entry]) -> Iterator
 
 def _kept_elsewhere(folder: Path, attacks: list[Entry]) -> dict[str, str]:
     """Return the sha256 of adversarial images, which stay in the study's folder: they can be large."""
-    paths = [path for entry in attacks for path in sorted((folder / "attacks" / entry.label).glob("*.npz"))]
+    paths = [path for entry in attacks for path in sorted(_made(folder, entry).glob("*.npz"))]
     return {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from resnet_spiking.errors import UserError
 from resnet_spiking.studies.ledger import NAME, Ledger
-from resnet_spiking.studies.lock import exclusive
 from resnet_spiking.studies.study_file import Study, parse_study
+from resnet_spiking.terminal import UNWRITABLE
 from resnet_spiking.training.files import write_json
+from resnet_spiking.training.lock import exclusive
 
 FORMAT = 1
 
@@ -21,13 +22,12 @@ FORMAT = 1
 def claimed(folder: Path, study: Study, owner: dict[str, Any]) -> Iterator[Ledger]:
     """Make or reopen a study's folder and hold it: one study at a time.
 
+    A new folder remembers ``study`` at once, so that others can watch it; one that has a study keeps that until
+    ``remember``.
+
     Raises ``UserError`` when another study runs there, when the folder is something else, or cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--output-dir {folder} is a file; name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "study.json").exists():
-        if {path.name for path in folder.iterdir()} - {"lock.sqlite", NAME}:
-            raise UserError(f"--output-dir {folder} holds files but no study; name a new folder, or a study's")
+    begun = holds_study(folder)
     try:
         for name in ("runs", "logs"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,8 @@ def claimed(folder: Path, study: Study, owner: dict[str, Any]) -> Iterator[Ledge
         raise UserError(f"cannot write to {folder} ({error.strerror}); choose another --output-dir") from None
     with exclusive(folder, busy=_busy(folder)):
         _tidy(folder)
-        write_json(folder / "study.json", {"format": FORMAT, **study.as_dict()})
+        if not begun:
+            remember(folder, study)
         ledger = Ledger(folder)
         try:
             ledger.note("owner", owner)
@@ -44,13 +45,37 @@ def claimed(folder: Path, study: Study, owner: dict[str, Any]) -> Iterator[Ledge
             ledger.close()
 
 
+def holds_study(folder: Path) -> bool:
+    """Say whether ``folder`` holds a study; if not, one may begin there.
+
+    Raises ``UserError`` when the folder is something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output-dir {folder} is a file; name a folder")
+    if (folder / "study.json").exists():
+        return True
+    if folder.is_dir() and {path.name for path in folder.iterdir()} - {"lock.sqlite", NAME}:
+        raise UserError(f"--output-dir {folder} holds files but no study; name a new folder, or a study's")
+    return False
+
+
+def remember(folder: Path, study: Study) -> None:
+    """Make ``study`` the one that its folder remembers."""
+    write_json(folder / "study.json", {"format": FORMAT, **study.as_dict()})
+
+
 @contextmanager
 def needing_room(folder: Path) -> Iterator[None]:
-    """Turn an ``OSError`` of the block, such as a full disk, into a ``UserError`` that says what to do."""
+    """Turn an ``OSError`` of the block that means a full disk into a ``UserError`` that says what to do."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"{error}; make room in {folder} and give the same command again: nothing is lost") from None
+        if error.errno not in UNWRITABLE:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        raise UserError(
+            f"{place}{error.strerror}; make room in {folder} and give the same command again: nothing is lost"
+        ) from None
 
 
 def read_stored_study(folder: Path) -> Study:

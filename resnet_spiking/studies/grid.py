@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from resnet_spiking.config import BRANCH_ONLY, RunConfig
+from resnet_spiking.data.names import MIRRORED
 from resnet_spiking.errors import UserError
 from resnet_spiking.studies.study_file import DatasetEntry, Grid, Study, Value
 
@@ -48,9 +49,7 @@ def expand(study: Study) -> list[Run]:
 
 def default_of(run: Run) -> Run:
     """Return the Default run that ``run`` starts from; what the branch alone decides is at its default there."""
-    config = run.config
-    neutral = {field.name: field.default for field in fields(RunConfig) if field.name in BRANCH_ONLY}
-    return replace(run, config=replace(config, **{**neutral, "neuron": "none", "head_lr": config.lr}))  # type: ignore[arg-type]
+    return replace(run, config=run.config.default_alone())
 
 
 def _products(grid: Grid) -> Iterator[dict[str, Value]]:
@@ -71,7 +70,7 @@ def _run(study: Study, values: dict[str, Value]) -> Run:
     settings: dict[str, Any] = {
         "dataset": entry.kind,
         "weights": study.weights.get(backbone, bundled),
-        "image_size": entry.image_size or (64 if entry.kind == "digits" else 224),
+        "image_size": (64 if entry.kind == "digits" else 224) if entry.image_size is None else entry.image_size,
     }
     if "epochs" in given:
         settings["default_epochs"], settings["spiking_epochs"] = given.pop("epochs")
@@ -79,4 +78,7 @@ def _run(study: Study, values: dict[str, Value]) -> Run:
         head, given["seed"] = given.get("seed", RunConfig().seed), given.pop("default_seed")
         # A head with Default's own seed is the same run as one that names no seed of its own.
         settings["head_seed"] = head if head != given["seed"] else None
+    if given.get("flip") == (entry.kind in MIRRORED):
+        # What the dataset does by itself is the same run as one that says nothing.
+        given["flip"] = None
     return Run(name, RunConfig(**{**settings, **given}), entry.data_dir)

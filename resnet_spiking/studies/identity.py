@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class Identities:
     def data(self, run: Run) -> str:
         """Return the dataset's name, and for an image folder a key of its file names and sizes.
 
-        Raises ``UserError`` when the folder is missing.
+        Raises ``UserError`` when the folder is missing or a folder in it cannot be read.
         """
         if run.config.dataset != "folder":
             return run.config.dataset
@@ -58,19 +59,37 @@ class Identities:
                 f"{run.dataset}=FOLDER"
             )
         if folder not in self._folders:
-            self._folders[folder] = content_key("folder", sorted(_listing(str(folder), "")))
+            try:
+                self._folders[folder] = content_key("folder", sorted(_listing(folder)))
+            except OSError as error:
+                raise UserError(
+                    f"dataset {run.dataset!r}: {error.filename} cannot be read ({error.strerror}); make it readable, "
+                    f"or give --data-dir {run.dataset}=FOLDER"
+                ) from None
         return self._folders[folder]
 
 
 _DEFAULTS = {name: value for name, value in RunConfig().as_dict().items() if name != "weights"}
 
 
-def _listing(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
+def _listing(folder: Path, prefix: str = "", above: tuple[Path, ...] = ()) -> Iterator[tuple[str, int]]:
+    """Yield the files below ``folder`` with their sizes, without hidden ones and links that lead nowhere or in circles.
+
+    Files that no loader reads count too: without them, finished runs would not find their folder again.
+    """
+    above = (*above, folder.resolve())
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
-                yield from _listing(entry.path, f"{prefix}{entry.name}/")
-            else:
-                yield f"{prefix}{entry.name}", entry.stat().st_size
+            try:
+                found = entry.stat()
+            except OSError:
+                continue
+            if not stat.S_ISDIR(found.st_mode):
+                yield f"{prefix}{entry.name}", found.st_size
+                continue
+            inner = Path(entry.path)
+            target = inner.resolve()
+            if not any(place.is_relative_to(target) for place in above):
+                yield from _listing(inner, f"{prefix}{entry.name}/", above)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
 import time
@@ -132,7 +133,14 @@ class Ledger:
 
     def entries(self) -> list[Entry]:
         """Return the rows of the present plan, in its order."""
-        query = f"SELECT {', '.join(_COLUMNS)} FROM tasks WHERE position IS NOT NULL ORDER BY position"
+        return self._entries("position IS NOT NULL ORDER BY position")
+
+    def done(self) -> list[Entry]:
+        """Return the rows of every finished task, also of those that the present plan does not name."""
+        return self._entries("state = 'done'")
+
+    def _entries(self, which: str) -> list[Entry]:
+        query = f"SELECT {', '.join(_COLUMNS)} FROM tasks WHERE {which}"
         try:
             rows = self._database.execute(query).fetchall()
         except sqlite3.DatabaseError as error:
@@ -170,7 +178,7 @@ class Ledger:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
             # In SQLite's words: the disk is full, read-only, or gone.
-            raise OSError(f"the ledger cannot be written ({error})") from None
+            raise OSError(errno.ENOSPC, f"the ledger cannot be written ({error})") from None
 
 
 _COLUMNS = tuple(field.name for field in fields(Entry))

@@ -15,6 +15,8 @@ def with_places(study: Study, data_dirs: Iterable[str], weights: Iterable[str]) 
     """Return the study with ``NAME=PATH`` of the command line in place of the file's.
 
     A dataset whose folder holds ``train/`` and ``test/`` is read as an image folder.
+
+    Raises ``UserError`` for names that the study lacks, and for a place of the digits that holds no images.
     """
     used = {str(name) for grid in study.grids for name in grid["dataset"]}
     datasets = dict(study.datasets)
@@ -27,6 +29,11 @@ def with_places(study: Study, data_dirs: Iterable[str], weights: Iterable[str]) 
         entry = datasets.get(name) or DatasetEntry(name)
         folder = Path(place)
         pictures = all((folder / split).is_dir() for split in ("train", "test"))
+        if entry.kind == "digits" and not pictures:
+            raise UserError(
+                f"--data-dir {name}={place}: digits come with scikit-learn; leave it out, or name a folder of pictures "
+                "(train/<class>/… and test/<class>/…)"
+            )
         datasets[name] = replace(entry, data_dir=folder, kind="folder" if pictures else entry.kind)
     backbones = sorted({str(name) for grid in study.grids for name in grid.get("backbone", (RunConfig().backbone,))})
     places = dict(study.weights)

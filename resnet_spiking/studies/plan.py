@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from resnet_spiking.config import content_key
+from resnet_spiking.errors import UserError
 from resnet_spiking.studies.grid import Run, default_of, expand
 from resnet_spiking.studies.identity import Identities
-from resnet_spiking.studies.study_file import AttackBlock, Study
+from resnet_spiking.studies.study_file import FILTERS, AttackBlock, Study
 
 # What frozen features depend on, besides weights and data.
 FEATURE_SETTINGS = (
@@ -51,7 +52,8 @@ def plan_study(study: Study, *, cached: bool = True) -> list[Task]:
     features before the heads that train on them, every attacked network before its attack, to which each network's
     part comes first, so that workers share it. Without a feature cache (``cached=False``) there are no feature tasks.
 
-    Raises ``UserError`` for what cannot be run: missing data or weights, impossible heads.
+    Raises ``UserError`` for what cannot be run: missing data or weights, two datasets whose runs have the same keys,
+    an attack that meets none of the networks it names.
     """
     return _Planning(study, cached).tasks()
 
@@ -75,9 +77,16 @@ class _Planning:
         traced = _first_of_each(runs)
         families: dict[Run, list[Task]] = {}
         for run in runs:
-            families.setdefault(default_of(run), []).append(self._add(self._run(run, traces=run in traced)))
-        for block in self.study.attacks:
-            self._attack(block, families)
+            task = self._add(self._run(run, traces=run in traced))
+            if task.run and task.run.dataset != run.dataset:
+                raise UserError(
+                    f"{self.study.name}: datasets {task.run.dataset!r} and {run.dataset!r} would be taken for one: "
+                    f"runs are found again by their settings and {_known_by(run)}, and both have the same; "
+                    "leave one out, or give each a study of its own"
+                )
+            families.setdefault(default_of(run), []).append(task)
+        for number, block in enumerate(self.study.attacks, 1):
+            self._attack(block, families, f"{self.study.name}: [[attack]] {number}")
         # An attack takes longer than a run: it starts as soon as its networks are there.
         place = {key: float(position) for position, key in enumerate(self.planned)}
         for key, task in self.planned.items():
@@ -115,8 +124,12 @@ class _Planning:
             content_key("pooled", default_key), "features", label, payload, (default_key,), default_key, default
         )
 
-    def _attack(self, block: AttackBlock, families: dict[Run, list[Task]]) -> None:
-        """Add the tasks for each Default that is attacked, with the networks that stand on it, of one seed."""
+    def _attack(self, block: AttackBlock, families: dict[Run, list[Task]], where: str) -> None:
+        """Add the tasks for each Default that is attacked, with the networks that stand on it, of one seed.
+
+        Raises ``UserError`` when nothing is attacked of a value that the block names.
+        """
+        met: dict[str, set[object]] = {key: set() for key in FILTERS}
         settings = {"bundle": block.bundle, "norm": block.norm, "eps": list(block.eps), "samples": block.samples}
         if block.order != "ascending":  # as a key of its own: without it, finished evaluations keep theirs
             settings["order"] = block.order
@@ -141,6 +154,14 @@ class _Planning:
                     continue
                 networks = [members[0], *(task for run, task in heads if run.config.branch_seed == seed)]
                 self._attack_together(settings, seed, default, networks)
+                branches = [run.config for run, _ in heads if run.config.branch_seed == seed]
+                met["seeds"].add(seed)
+                met["datasets"].add(default.dataset)
+                met["backbones"].add(default.config.backbone)
+                met["neurons"] |= {default.config.neuron, *(config.neuron for config in branches)}
+                # Default is attacked whichever branches are chosen: it says nothing about them.
+                met["train"] |= {config.train for config in branches}
+        _check_met(block, met, where)
 
     def _attack_together(self, settings: dict[str, Any], seed: int, default: Run, networks: list[Task]) -> None:
         keys = tuple(task.key for task in networks)
@@ -176,6 +197,22 @@ class _Planning:
 
     def _add(self, task: Task) -> Task:
         return self.planned.setdefault(task.key, task)
+
+
+def _check_met(block: AttackBlock, met: dict[str, set[object]], where: str) -> None:
+    chosen = {key: list(values) for key in FILTERS if (values := getattr(block, key))}
+    for key, values in chosen.items():
+        for value in values:
+            if value not in met[key]:
+                asked = ", ".join(f"{name} = {listed}" for name, listed in chosen.items())
+                raise UserError(
+                    f"{where}: no network with {key} {value!r} is attacked; name values that meet in a grid (it asks "
+                    f"for {asked}), or leave one of them out"
+                )
+
+
+def _known_by(run: Run) -> str:
+    return "its folder's file names and sizes" if run.config.dataset == "folder" else f"the name {run.config.dataset!r}"
 
 
 def _payload(run: Run) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from resnet_spiking.errors import UserError
 from resnet_spiking.studies.board import Board
 from resnet_spiking.studies.folder import read_stored_study
 from resnet_spiking.studies.ledger import Entry, Ledger
-from resnet_spiking.studies.lock import exclusive
 from resnet_spiking.studies.plan import Task
+from resnet_spiking.training.lock import exclusive
 
 
 def read_entries(folder: Path) -> list[Entry]:

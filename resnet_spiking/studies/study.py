@@ -13,7 +13,7 @@ from resnet_spiking.errors import UserError
 from resnet_spiking.studies.conduct import Tally, Watch, conduct, keep_intact
 from resnet_spiking.studies.engines import ENGINES, Engine
 from resnet_spiking.studies.export import export_study
-from resnet_spiking.studies.folder import claimed, needing_room
+from resnet_spiking.studies.folder import claimed, needing_room, remember
 from resnet_spiking.studies.places import absolute
 from resnet_spiking.studies.plan import PREPARING, plan_study
 from resnet_spiking.studies.study_file import Study
@@ -49,17 +49,19 @@ def run_study(
     folder = folder.resolve()
     owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": time.time(), "workers": execution.workers}
     with needing_room(folder), claimed(folder, study, owner) as ledger:
-        ledger.plan(tasks)
-        keep_intact(folder, ledger, watch)
-        if any(entry.state != "done" for entry in ledger.entries() if entry.kind not in PREPARING):
-            engine = start_engine(execution, folder)
-            try:
+        keep_intact(folder, ledger, watch, tasks)
+        done = {entry.key for entry in ledger.done()}
+        idle = all(task.key in done for task in tasks if task.kind not in PREPARING)
+        engine = _Idle() if idle else start_engine(execution, folder)
+        try:
+            if not idle:
                 _check(engine, study, folder, execution.resources)
-            except BaseException:
-                engine.close()
-                raise
-        else:
-            engine = _Idle()
+            # Only now: a study that is refused must not take the place of the one in this folder.
+            remember(folder, study)
+            ledger.plan(tasks)
+        except BaseException:
+            engine.close()
+            raise
         tally = conduct(
             tasks,
             folder,

@@ -81,7 +81,7 @@ class Study:
             name: {
                 "kind": entry.kind,
                 **({"data_dir": str(entry.data_dir)} if entry.data_dir else {}),
-                **({"image_size": entry.image_size} if entry.image_size else {}),
+                **({} if entry.image_size is None else {"image_size": entry.image_size}),
             }
             for name, entry in self.datasets.items()
         }
@@ -117,8 +117,7 @@ def parse_study(values: Mapping[str, Any], where: str) -> Study:
     """Check a study given as plain dictionaries and lists; ``where`` is what messages call it."""
     _check_keys(values, TOP_LEVEL, where)
     name = _expect(values.get("name"), str, f"{where}: name")
-    if not name or not all(letter.isalnum() or letter in "-_." for letter in name) or name.startswith("."):
-        raise UserError(f"{where}: name {name!r} names a folder; use letters, digits, '-', '_' and '.'")
+    _check_folder_name(name, f"{where}: name")
     datasets = {
         key: _parse_dataset(key, entry, f"{where}: [datasets.{key}]")
         for key, entry in _table(values, "datasets", where).items()
@@ -145,6 +144,8 @@ def parse_study(values: Mapping[str, Any], where: str) -> Study:
 
 def _parse_dataset(name: str, entry: object, where: str) -> DatasetEntry:
     values = _expect(entry, dict, where)
+    # Runs, attacks and logs are named after it.
+    _check_folder_name(name, f"{where}: name")
     _check_keys(values, DATASET_KEYS, where)
     if "kind" not in values and name not in DATASETS:
         raise UserError(f"{where}: {name!r} is no dataset of this package{nearest(name, list(DATASETS))}; add kind, "
@@ -155,6 +156,11 @@ def _parse_dataset(name: str, entry: object, where: str) -> DatasetEntry:
     if kind == "digits" and data_dir:
         raise UserError(f"{where}: digits come with scikit-learn; leave data_dir out")
     size = _expect(values["image_size"], int, f"{where}: image_size") if "image_size" in values else None
+    if size is not None:
+        try:
+            RunConfig(image_size=size)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
     return DatasetEntry(kind, data_dir, size)
 
 
@@ -247,7 +253,8 @@ def _parse_attack(entry: object, grids: tuple[Grid, ...], where: str) -> AttackB
     for key, axis in FILTERS.items():
         if key not in values:
             continue
-        listed = values[key] if isinstance(values[key], list) else [values[key]]
+        given = values[key] if isinstance(values[key], list) else [values[key]]
+        listed = [_parse_value(axis, value, f"{where}: {key}") for value in given]
         present = {getattr(RunConfig(), axis, None)} if any(axis not in grid for grid in grids) else set()
         present |= {value for grid in grids for value in grid.get(axis, ())}
         for value in listed:
@@ -293,6 +300,11 @@ def _check_name(value: str, known: Iterable[str], where: str) -> None:
     if value not in known:
         listed = list(dict.fromkeys(known))
         raise UserError(f"{where} {value!r} is unknown{nearest(value, listed)}; choose from: {', '.join(listed)}")
+
+
+def _check_folder_name(name: str, where: str) -> None:
+    if not name or not all(letter.isalnum() or letter in "-_." for letter in name) or name.startswith("."):
+        raise UserError(f"{where} {name!r} names a folder; use letters, digits, '-', '_' and '.', no '.' first")
 
 
 def _plain(axis: str, value: Value) -> object:

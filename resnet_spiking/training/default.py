@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,14 @@ from resnet_spiking.training.checkpoint import load_model, save_model
 from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.files import write_json
 from resnet_spiking.training.frozen import Frozen, backbone_identity, basis_of, hashes_of, shared_key
+from resnet_spiking.training.lock import LOCK, in_turn
+from resnet_spiking.training.loop import Interrupted
 from resnet_spiking.training.phase import evaluating, train_phase
 from resnet_spiking.training.provenance import provenance
 from resnet_spiking.training.run_folder import FORMAT, read_json, write_config
+
+PAUSE = 1.0
+"""Seconds between two looks at whether another process has finished."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +43,44 @@ def remember_default(config: RunConfig, parent: Path, frozen: Frozen, env: Envir
 
 
 def find_or_train_default(config: RunConfig, parent: Path, frozen: Frozen, env: Environment) -> Default:
-    """Find the Default run in ``parent``, or train it there under a name made of everything it depends on."""
+    """Find the Default run in ``parent``, or train it there under a name made of everything it depends on.
+
+    A process that finds another one training it waits for that one. Raises ``Interrupted`` when asked to stop.
+    """
     folder = parent / f"default-{_default_key(config, frozen)}"
-    stages, classes = copy.deepcopy(frozen.trunk.stages), len(frozen.data.classes)
-    network = build_default(config, stages, stages.out_channels, classes).to(env.device)
-    if (folder / "result.json").exists():
-        load_model(folder / "model.safetensors", network)
-        env.report(f"Default {folder.name} is trained already: reusing it")
-        return Default(folder, read_json(folder / "result.json", "run"), network)
-    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "result.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with in_turn(folder, _waiting(folder, env)):
+            if not (folder / "result.json").exists():
+                return _train_default(config, folder, frozen, env)
+    network = _new_network(config, frozen, env)
+    load_model(folder / "model.safetensors", network)
+    env.report(f"Default {folder.name} is trained already: reusing it")
+    return Default(folder, read_json(folder / "result.json", "run"), network)
+
+
+def _new_network(config: RunConfig, frozen: Frozen, env: Environment) -> Decoder:
+    stages = copy.deepcopy(frozen.trunk.stages)
+    return build_default(config, stages, stages.out_channels, len(frozen.data.classes)).to(env.device)
+
+
+def _waiting(folder: Path, env: Environment) -> Callable[[], None]:
+    """Return what to do while another process trains the Default: say so once, look whether to stop, sleep."""
+    said: list[str] = []
+
+    def wait() -> None:
+        if not said:
+            said.append(f"another process trains Default {folder.name}: waiting for it")
+            env.report(said[0])
+        if env.should_stop():
+            raise Interrupted
+        time.sleep(PAUSE)
+
+    return wait
+
+
+def _train_default(config: RunConfig, folder: Path, frozen: Frozen, env: Environment) -> Default:
+    network = _new_network(config, frozen, env)
     alone = config.default_alone()
     write_config(folder, alone, env)
     figures = train_phase(
@@ -65,7 +101,7 @@ def find_or_train_default(config: RunConfig, parent: Path, frozen: Frozen, env: 
     result = {
         "format": FORMAT,
         "variant": "default",
-        "num_classes": classes,
+        "num_classes": len(frozen.data.classes),
         "epochs": f"<{config.default_epochs}>",
         "config": alone.as_dict(),
         **figures,
@@ -75,6 +111,8 @@ def find_or_train_default(config: RunConfig, parent: Path, frozen: Frozen, env: 
     }
     write_json(folder / "result.json", result)
     (folder / "last.ckpt").unlink(missing_ok=True)
+    # Who still waits for it, or comes with it in hand, looks for the result first.
+    (folder / LOCK).unlink(missing_ok=True)
     return Default(folder, result, network)
 
 

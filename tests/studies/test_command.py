@@ -18,6 +18,7 @@ BAD = {
     "address": (["--preset", "quick", "--address", "x:1"], "--address belongs to --engine ray"),
     "cache": (["--preset", "quick", "--no-cache", "--cache-dir", "x"], "contradict"),
     "data": (["--preset", "quick", "--data-dir", "digit=x"], "did you mean 'digits'"),
+    "place": (["--preset", "quick", "--data-dir", "digits=absent"], "digits come with scikit-learn"),
     "weights": (["--preset", "quick", "--weights", "resnet18=absent.pth"], "nor a file that exists"),
     "status": (["status", "absent"], "no study folder"),
     "export": (["export", "absent"], "no study folder"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from resnet_spiking.errors import UserError
 from resnet_spiking.studies.conduct import Tally, conduct
+from resnet_spiking.studies.folder import needing_room
 from resnet_spiking.studies.ledger import Ledger
 from resnet_spiking.studies.perform import perform
 from resnet_spiking.studies.plan import Task
@@ -111,6 +112,20 @@ def test_a_full_disk_stops_the_study_and_loses_nothing(tmp_path: Path) -> None:
     _, _, log, states = run(tmp_path, lambda work: Outcome(work.key, "done"))
     assert set(states.values()) == {"done"}
     assert "default" not in log
+
+
+def test_only_a_full_disk_asks_for_room(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^x/y: No space left on device; make room in .*same command again"):
+        with needing_room(tmp_path):
+            raise OSError(errno.ENOSPC, "No space left on device", "x/y")
+    with pytest.raises(FileNotFoundError), needing_room(tmp_path):
+        (tmp_path / "absent").read_text()
+
+
+def test_a_ledger_that_cannot_be_written_asks_for_room(tmp_path: Path) -> None:
+    Ledger(tmp_path).close()
+    with pytest.raises(UserError, match=r"^the ledger cannot be written .*same command again"), needing_room(tmp_path):
+        Ledger(tmp_path, read_only=True).note("owner", 1)
 
 
 def test_errors_of_the_disk_are_told_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from resnet_spiking.errors import UserError
 from resnet_spiking.studies.export import export_study
+from resnet_spiking.studies.labels import read_labels
 from resnet_spiking.studies.ledger import Entry
 from resnet_spiking.training.files import file_sha256
 
@@ -28,3 +32,24 @@ def test_attacks_are_published_without_the_folders_of_this_machine(tmp_path: Pat
     assert manifest["files"]["attacks/digits-quick/result.json"] == file_sha256(published / "result.json")
     assert list(manifest["kept_elsewhere"]) == ["attacks/digits-quick/adversarial-lif.npz"]
     assert str(tmp_path) not in "".join(path.read_text() for path in results.rglob("*.json*"))
+
+
+def test_what_is_missing_is_named_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text('{"name": "x"}')
+    run = tmp_path / "runs" / "digits-lif"
+    entry = Entry("k", "run", run.name, {}, "done", 1, None, None, 1.0, "runs/digits-lif/result.json", "", None, None)
+    with pytest.raises(UserError, match=r"runs/digits-lif is missing; python -m resnet_spiking.study .* run again"):
+        export_study(tmp_path, [entry])
+    run.mkdir(parents=True)
+    (run / "result.json").write_text("{}")
+    with pytest.raises(UserError, match=r"runs/digits-lif/metrics.jsonl is missing"):
+        export_study(tmp_path, [entry])
+    attack = Entry("a", "attack", "digits-quick", {}, "done", 1, None, None, 1.0, None, None, None, None)
+    with pytest.raises(UserError, match=r"attacks/digits-quick is missing; .* does this attack again"):
+        export_study(tmp_path, [attack])
+    assert not (tmp_path / "results").exists()
+
+
+def test_missing_labels_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"labels/00ff.json is missing; python -m resnet_spiking.study .* writes it"):
+        read_labels(tmp_path, "00ff")

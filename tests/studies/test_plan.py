@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.errors import UserError
@@ -82,6 +83,34 @@ def test_an_attack_can_leave_out_what_else_was_trained_of_a_neuron() -> None:
         attacked(train="heads")
 
 
+@pytest.mark.parametrize(
+    ("block", "missed"),
+    [
+        ({"datasets": ["digits"], "seeds": [1]}, "seeds 1"),
+        ({"neurons": ["lif"], "seeds": [1]}, "neurons 'lif'"),
+        ({"datasets": "digits", "train": "decoder"}, "train 'decoder'"),
+        ({"datasets": ["digits", "fashion-mnist"], "seeds": [0, 3]}, "seeds 3"),
+        ({"datasets": ["digits", "cifar10"], "seeds": [3]}, "datasets 'digits'"),
+    ],
+)
+def test_an_attack_that_misses_what_it_names_is_refused(block: dict[str, object], missed: str) -> None:
+    grids = [
+        {"dataset": "digits", "neuron": "lif", "train": "head", "seed": 0},
+        {"dataset": "fashion-mnist", "neuron": "relu", "train": "decoder", "seed": 1},
+        {"dataset": "cifar10", "neuron": "relu", "train": "head", "seed": 3},
+    ]
+    with pytest.raises(UserError, match=rf"a: \[\[attack\]\] 1: no network with {missed} is attacked; .*\(it asks for"):
+        plan_study(parse_study({"name": "a", "grid": grids, "attack": [block]}, "a"))
+
+
+def test_an_attack_may_name_what_meets_in_a_part_of_its_networks() -> None:
+    grids = [{"neuron": "lif", "seed": [0, 1]}, {"dataset": "fashion-mnist", "neuron": ["none", "relu"], "seed": 0}]
+    block = {"datasets": ["digits", "fashion-mnist"], "neurons": ["none", "lif"], "seeds": [0, 1]}
+    tasks = plan_study(parse_study({"name": "a", "grid": grids, "attack": [block]}, "a"))
+    attacked = [[run.split("-resnet18-")[0] for run in task.payload["runs"]] for task in tasks if task.kind == "attack"]
+    assert sorted(attacked) == [["digits"] * 2, ["digits"] * 2, ["fashion-mnist"]]
+
+
 def test_the_order_of_the_radii_is_another_evaluation_and_reaches_the_attack() -> None:
     def planned(**block: object) -> Task:
         tasks = plan_study(parse_study({"name": "a", "grid": [{"neuron": "lif"}], "attack": [block]}, "a"))
@@ -134,6 +163,88 @@ def test_a_run_keeps_its_key_when_its_files_move_and_changes_it_when_they_change
     assert key(pictures, moved) != before
     next((tmp_path / "copy" / "test").glob("*/*")).unlink()
     assert key(tmp_path / "copy", weights) != before
+
+
+def two_datasets(**entries: dict[str, object]) -> list[Task]:
+    grid = {"dataset": list(entries), "weights": "none", "neuron": "lif"}
+    return plan_study(parse_study({"name": "two", "datasets": entries, "grid": [grid]}, "two"))
+
+
+def test_two_names_of_what_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+    for name, level in (("clean", 0), ("noisy", 255)):
+        for file in ("train/a/1.bmp", "train/b/1.bmp", "test/a/1.bmp", "test/b/1.bmp"):
+            path = tmp_path / name / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (32, 32), (level, level, level)).save(path)
+    clean, noisy = ({"kind": "folder", "data_dir": str(tmp_path / name)} for name in ("clean", "noisy"))
+    with pytest.raises(UserError, match=r"two: datasets 'clean' and 'noisy' .* names and sizes.* leave one out"):
+        two_datasets(clean=clean, noisy=noisy)
+    first, second = ({"kind": "fashion-mnist", "data_dir": str(tmp_path / name)} for name in ("clean", "noisy"))
+    with pytest.raises(UserError, match=r"'first' and 'second' .* the name 'fashion-mnist'"):
+        two_datasets(first=first, second=second)
+    with pytest.raises(UserError, match="'digits' and 'mine'"):
+        two_datasets(digits={}, mine={"kind": "digits"})
+    labels = [task.label for task in two_datasets(clean={**clean, "image_size": 32}, noisy=noisy) if task.run]
+    assert {label.split("-")[0] for label in labels} >= {"clean", "noisy"}
+
+
+@pytest.mark.parametrize(("kind", "default"), [("digits", False), ("fashion-mnist", True)])
+def test_a_flip_that_is_the_datasets_own_is_no_other_run(kind: str, default: bool) -> None:
+    def keys(**axes: object) -> list[str]:
+        grid = {"dataset": kind, "weights": "none", "neuron": "lif", **axes}
+        return [task.key for task in plan_study(parse_study({"name": "x", "grid": [grid]}, "x"))]
+
+    unset = keys()
+    assert keys(flip=default) == unset == keys(flip=["none", default])
+    assert not set(keys(flip=not default)) & set(unset)
+
+
+def test_links_that_lead_nowhere_or_in_circles_are_no_part_of_a_folder(tmp_path: Path, pictures: Path) -> None:
+    def key(folder: Path) -> str:
+        return Identities().data(Run("shapes", RunConfig(dataset="folder"), folder))
+
+    copy = tmp_path / "copy"
+    shutil.copytree(pictures, copy)
+    for name, target in {
+        "latest": "absent",
+        "self": "self",
+        "train/absent.png": "absent.png",
+        "train/horizontal/up": "..",
+        "test/out": str(tmp_path),
+    }.items():
+        (copy / name).symlink_to(target)
+    assert key(copy) == key(pictures)
+    # A link to another folder is read, and so is what no loader knows: finished runs were found by both.
+    (copy / "more").symlink_to(pictures / "test")
+    linked = key(copy)
+    assert linked != key(pictures)
+    (copy / "notes.txt").write_text("by hand")
+    assert key(copy) != linked
+
+
+def test_a_folder_that_cannot_be_read_is_said_in_one_line(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("resnet_spiking.studies.identity.os.scandir", refused)
+    with pytest.raises(UserError, match=r"'shapes': .* cannot be read \(Permission denied\).*--data-dir shapes=FOLDER"):
+        plan_study(make_study(pictures))
+
+
+def test_the_keys_of_published_runs_stay(tmp_path: Path) -> None:
+    """Finished runs are found by these: what changes them trains everything again."""
+    study = {"name": "x", "grid": [{"weights": "none", "neuron": ["lif"], "train": "head", "seed": 1}]}
+    assert [(task.kind, task.key) for task in plan_study(parse_study(study, "x"))] == [
+        ("features", "729e2fb7cf40aee0"),
+        ("run", "c78f9a30965f9813"),
+        ("features", "201999a416d5c38b"),
+        ("run", "6015955870a564c2"),
+    ]
+    for size, name in enumerate(("notes.txt", "train/a/1.png", "train/b/1.JPG", "test/a/deep/1.png", "test/.hidden")):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"." * size)
+    assert Identities().data(Run("x", RunConfig(dataset="folder"), tmp_path)) == "0979746eb2b9eefe"
 
 
 def test_missing_data_and_weights_are_said_before_any_work(tmp_path: Path, pictures: Path) -> None:

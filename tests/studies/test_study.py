@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import torch
 from resnet_spiking.attacks.bundles import BUNDLES, Bundle, Checking, Stage
 from resnet_spiking.data.folder import load_folder
 from resnet_spiking.errors import UserError
+from resnet_spiking.studies import dry_run
 from resnet_spiking.studies import study as study_module
 from resnet_spiking.studies.board import TimeLeft
+from resnet_spiking.studies.dry_run import print_dry_run
 from resnet_spiking.studies.folder import claimed, read_stored_study
 from resnet_spiking.studies.status import is_running, read_board, read_entries
 from resnet_spiking.studies.study import Execution, run_study
-from resnet_spiking.studies.study_file import Study
+from resnet_spiking.studies.study_file import Study, parse_study
 from resnet_spiking.studies.traces import trace_run
 from resnet_spiking.studies.work import Resources
 from resnet_spiking.training.files import file_sha256
@@ -130,6 +133,56 @@ def test_a_missing_or_changed_result_is_made_again_to_the_same_figures(
     log = run_inline(read_stored_study(folder), folder).log
     assert sorted(log[1:]) == sorted(row["run"] for row in spoiled)
     assert [(row["test"], row["hashes"]) for row in read_rows(folder)] == [(row["test"], row["hashes"]) for row in rows]
+
+
+def test_files_that_export_needs_come_back_without_training_what_is_there(finished: tuple[Path, list[str]]) -> None:
+    folder, _ = finished
+    study, rows = read_stored_study(folder), read_rows(folder)
+    models = {path: path.stat().st_mtime_ns for path in (folder / "runs").glob("shapes-*/model.safetensors")}
+    shutil.rmtree(folder / "labels")
+    assert len(run_inline(study, folder).log) == 2  # the check, and one run that is found finished
+    assert {path: path.stat().st_mtime_ns for path in models} == models
+    assert read_rows(folder) == rows
+    runs = [folder / "runs" / row["run"] for row in rows if row["variant"] == "relu"]
+    (runs[0] / "metrics.jsonl").unlink()
+    (runs[1] / "config.json").unlink()
+    assert sorted(run_inline(study, folder).log[1:]) == sorted(run.name for run in runs)
+    assert [(row["test"], row["hashes"]) for row in read_rows(folder)] == [(row["test"], row["hashes"]) for row in rows]
+
+
+def test_a_refused_study_leaves_the_one_in_the_folder(finished: tuple[Path, list[str]], pictures: Path) -> None:
+    folder, _ = finished
+    stored, entries = (folder / "study.json").read_bytes(), read_entries(folder)
+    with pytest.raises(UserError, match="norse weighs its input"):
+        run_inline(make_study(pictures, neuron="norse-lif", beta=1.0), folder)
+    assert (folder / "study.json").read_bytes() == stored
+    assert read_entries(folder) == entries
+
+
+def test_a_dataset_of_another_name_is_published_from_the_runs_it_has(
+    finished: tuple[Path, list[str]], pictures: Path
+) -> None:
+    folder, _ = finished
+    study, rows = read_stored_study(folder), read_rows(folder)
+    values = study.as_dict()
+    values["datasets"] = {"forms": values["datasets"]["shapes"]}
+    values["grid"][0]["dataset"] = ["forms"]
+    assert run_inline(parse_study(values, "renamed"), folder).log == []
+    assert read_rows(folder) == [{**row, "dataset": "forms"} for row in rows]
+    run_inline(study, folder)
+
+
+def test_a_dry_run_takes_the_folders_that_a_study_takes(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dry_run, "estimate", lambda *_, **__: {})
+    study = make_study(pictures)
+    print_dry_run(study, tmp_path, Resources(), 1)
+    assert "tiny: 3 tasks, 3 to do" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "thesis.tex").write_text("…")
+    with pytest.raises(UserError, match="holds files but no study"):
+        print_dry_run(study, tmp_path, Resources(), 1)
 
 
 def test_status_reads_the_ledger_beside_a_running_study(finished: tuple[Path, list[str]], tmp_path: Path) -> None:

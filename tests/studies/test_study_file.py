@@ -36,6 +36,11 @@ WRONG = {
     "attack": ("[[grid]]\n[attack]\nepsilon = 1", "'epsilon' is unknown"),
     "attack seed": ("[[grid]]\nseed = [0, 1]\n[attack]\nseeds = [2]", "seeds 2 is in no grid"),
     "eps": ('[[grid]]\n[attack]\neps = ["1/255", "1/255"]', "different values"),
+    "dataset folder": ('[datasets."a/b"]\nkind = "digits"\n[[grid]]', "'a/b' names a folder; use letters"),
+    "dataset elsewhere": ('[datasets."../../esc"]\nkind = "digits"\n[[grid]]', "names a folder"),
+    "dataset size": ("[datasets.digits]\nimage_size = 0\n[[grid]]", "image-size must lie between 32 and 4096, not 0"),
+    "attack seed list": ("[[grid]]\n[attack]\nseeds = [[0]]", r"seeds must be a whole number, .* not \[0\]"),
+    "attack neuron table": ("[[grid]]\n[attack]\nneurons = [{a = 1}]", "neurons must be a text"),
     "toml": ("[[grid]\n", "not valid TOML"),
 }
 
@@ -96,6 +101,15 @@ def test_places_of_the_command_line_win_and_are_checked(tmp_path: Path, pictures
         with_places(study, [], ["resnet34=x"])
     with pytest.raises(UserError, match="NAME=PLACE"):
         with_places(study, ["cifar10"], [])
+
+
+def test_the_digits_lie_nowhere_but_may_be_replaced_by_pictures(tmp_path: Path, pictures: Path) -> None:
+    study = load_preset("quick")
+    with pytest.raises(UserError, match=r"digits=.*digits come with scikit-learn; leave it out"):
+        with_places(study, [f"digits={tmp_path / 'absent'}"], [])
+    placed = with_places(study, [f"digits={pictures}"], [])
+    assert placed.datasets["digits"].kind == "folder"
+    assert parse_study(placed.as_dict(), "stored") == placed
 
 
 def test_paths_become_absolute_and_names_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from resnet_spiking.errors import UserError
 from resnet_spiking.network.backbone import build_resnet
 from resnet_spiking.training import verify
 from resnet_spiking.training.environment import Environment
+from resnet_spiking.training.lock import exclusive
 from resnet_spiking.training.loop import Interrupted
 from resnet_spiking.training.run import train_run
 from resnet_spiking.training.verify import load_network, verify_run
@@ -109,6 +113,42 @@ def test_default_is_trained_once_and_shared(tmp_path: Path, shapes: Dataset) -> 
     assert (tmp_path / result["default"]["run"] / "result.json").exists()
     train_run(replace(CONFIG, seed=1), tmp_path / "c", environment, data=shapes)
     assert len(list(tmp_path.glob("default-*"))) == 2
+
+
+def test_who_comes_second_waits_for_the_default_that_another_process_trains(
+    tmp_path: Path, shapes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that trained it at once wrote one folder, each over the other's network."""
+    monkeypatch.setattr("resnet_spiking.training.default.PAUSE", 0.01)
+    config = replace(CONFIG, default_epochs=1, spiking_epochs=0)
+    train_run(config, tmp_path / "elsewhere" / "run", data=shapes)
+    (trained,) = (tmp_path / "elsewhere").glob("default-*")
+    assert {path.name for path in trained.iterdir()} == {
+        "config.json", "metrics.jsonl", "model.safetensors", "result.json"
+    }  # fmt: skip
+    folder, lines = tmp_path / trained.name, []
+    folder.mkdir()
+    with ExitStack() as elsewhere, ThreadPoolExecutor(1) as pool:
+        elsewhere.enter_context(exclusive(folder, busy="nobody else is here"))
+        with pytest.raises(Interrupted):
+            train_run(config, tmp_path / "run", Environment(should_stop=lambda: True), data=shapes)
+        assert not [path.name for path in folder.iterdir() if not path.name.startswith("lock.sqlite")]
+        second = pool.submit(
+            train_run, config, tmp_path / "run", Environment(report=lines.append), data=shapes, resume=True
+        )
+        while not lines:
+            time.sleep(0.01)
+        for path in trained.iterdir():
+            shutil.copy(path, folder)
+        time.sleep(0.1)
+        assert not second.done()
+        elsewhere.close()
+        result = second.result(timeout=60)
+    assert [line.partition(":")[0] for line in lines if "Default" in line] == [
+        f"another process trains Default {folder.name}",
+        f"Default {folder.name} is trained already",
+    ]
+    assert result["default"]["accuracy"] == json.loads((trained / "result.json").read_text())["test"]["accuracy"]
 
 
 def test_the_branch_starts_from_default_and_head_training_leaves_its_stages(tmp_path: Path, shapes: Dataset) -> None:
