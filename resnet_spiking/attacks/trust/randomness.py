@@ -26,7 +26,7 @@ def declared(probe: Probe) -> Check:
     """
     title, threshold = "deterministic, or declared and averaged", "1e-4; or declared with >= 20 draws and votes"
     images, _ = probe.batch(np.arange(min(len(probe.sample), 64)))
-    with torch.no_grad(), torch.random.fork_rng():
+    with torch.no_grad(), torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
         passes = [probe.subject.model(images) for _ in range(PASSES)]
     apart = max(
         float((functional.normalize(one, dim=1) - functional.normalize(passes[0], dim=1)).norm(dim=1).max())
