@@ -26,7 +26,7 @@ Rescore stored adversarial images in this process, without attacking:
 
 Exit status of --verify: 0 verified, 1 something differs.
 """
-EPS = "0.25/255,0.5/255,1/255,2/255,4/255,8/255"
+EPS = {"linf": "0.25/255,0.5/255,1/255,2/255,4/255,8/255", "l2": "0.125,0.25,0.5,1,2"}
 
 
 @click.command(cls=OneLineCommand, help=HELP, context_settings={"show_default": True, "max_content_width": 110})
@@ -36,7 +36,11 @@ EPS = "0.25/255,0.5/255,1/255,2/255,4/255,8/255"
 @click.option("--attack", metavar="NAME", help="A single attack with its own defaults instead of a bundle.")
 @click.option("--gradient", metavar="MODE", help="For --attack: how spikes are differentiated.")
 @click.option("--norm", default="linf", metavar="linf|l2", help="Of the change, pixels in [0, 1].")
-@click.option("--eps", default=EPS, metavar="E[,E…]", help="Radii, ascending: fractions such as 8/255, or numbers.")
+@click.option(
+    "--eps",
+    metavar="E[,E…]",
+    help=f"Radii, ascending: fractions such as 8/255, or numbers.  [default: {EPS['linf']}; for l2 {EPS['l2']}]",
+)
 @click.option(
     "--samples",
     type=int,
@@ -81,7 +85,7 @@ EPS = "0.25/255,0.5/255,1/255,2/255,4/255,8/255"
 @click.option("--overwrite", is_flag=True, help="Replace the evaluation in --output-dir.")
 def main(
     runs: tuple[Path, ...], verify: Path | None, bundle: str | None, attack: str | None, gradient: str | None,
-    norm: str, eps: str, samples: int | None, order: str, rule: str | None, draws: int, votes: int,
+    norm: str, eps: str | None, samples: int | None, order: str, rule: str | None, draws: int, votes: int,
     data_dir: Path | None, weights: str | None, batch_size: int, seed: int, device: str, output_dir: Path | None,
     resume: bool, reuse: tuple[Path, ...], only: str | None, overwrite: bool,
 ) -> None:  # fmt: skip
@@ -110,7 +114,7 @@ def main(
     settings = make_settings(
         chosen,
         norm,
-        eps.split(","),
+        (eps or EPS.get(norm, EPS["linf"])).split(","),
         seed=seed,
         batch_size=batch_size,
         rule=rule,

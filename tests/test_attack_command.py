@@ -116,7 +116,7 @@ BAD = {
     "gradient that takes no value": (["runs/lif", "--attack", "pgd", "--gradient", "bptr:2"], "takes no value"),
     "attack of another norm": (["runs/lif", "--attack", "ddn"], "not defined for linf"),
     "gradient alone": (["runs/lif", "--gradient", "atan:2"], "goes with --attack"),
-    "negative eps": (["runs/lif", "--eps", "-1/255"], "eps must lie in [0, 1]"),
+    "negative eps": (["runs/lif", "--eps", "-1/255"], "eps must be 0 or a positive number"),
     "large eps": (["runs/lif", "--eps", "8"], "eps must lie in [0, 1]"),
     "malformed eps": (["runs/lif", "--eps", "8/255,/2"], "malformed"),
     "norm": (["runs/lif", "--norm", "l0"], "choose from: linf, l2"),

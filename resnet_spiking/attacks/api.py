@@ -159,7 +159,7 @@ def _run(
         ready = {key: targeted(value) if isinstance(value, nn.Module) else value for key, value in options.items()}
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size].to(device)
-            truth = labels[start : start + batch_size].to(device)
+            truth = labels[start : start + batch_size].to(device).long()
             generator = generator_for(seed, entry.name, start, device=device)
             broken = int((~target.finite(batch, generator)).sum())
             if broken:

@@ -173,6 +173,8 @@ def single(attack: str, mode: str | None = None) -> Bundle:
 
     entry = find_attack(attack)
     make_mode(mode or "own")
+    if mode and entry.kind == "black-box":
+        raise UserError(f"--gradient {mode} has no use for --attack {attack}, which takes no gradient of the model")
     minimum = entry.kind == "minimum-norm"
     stage = Stage(attack, mode or ("assg" if attack == "sapgd" else "own"))
     stage = Stage(attack, stage.mode, source="default") if attack == "transfer" else stage

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+import neurons
 from resnet_spiking.attacks.figures import figures_of, paired, trap
 from resnet_spiking.attacks.journal import Journal
 from resnet_spiking.attacks.plan import Plan, plan_for
@@ -83,6 +84,9 @@ def evaluate(
         before = hashes(models)
         targets = _targets(subjects, sample, settings, to.device)
         plans = _plans(subjects, targets, settings)
+        for folder in reuse:
+            if differing := same_terms(read_json(folder / "config.json", "evaluation"), identity):
+                to.report(f"{folder}: nothing is taken over, it has other {', '.join(differing)}")
         earlier = finished_models([*([output] if resume else []), *reuse], identity, subjects, plans)
         journal = _claim(output, identity, overwrite=overwrite)
         swept: dict[str, Sweep] = {}
@@ -190,7 +194,12 @@ def _finished(
             f"{output} holds finished results of {', '.join(absent)} too, which this command does not name; name their "
             "runs as well, or choose another --output-dir"
         )
-    return result if finished == wanted else None
+    # What transfers come from decides too: a model finished beside fewer others may have more attacks to come.
+    beside = all(
+        entry["others"] == sorted(name for name in identity["models"] if name != entry["name"])
+        for entry in result["models"]
+    )
+    return result if finished == wanted and beside else None
 
 
 def _claim(output: Path, identity: dict[str, Any], *, overwrite: bool) -> Journal:
@@ -339,12 +348,13 @@ def _write(
 
 
 def code_sha256() -> str:
-    """Hash the source of the attacks: which implementation a figure comes from."""
+    """Hash the source of the attacks, the networks and the neurons: which implementation a figure comes from."""
     digest = hashlib.sha256()
     here = Path(__file__).parent
-    for path in sorted(here.rglob("*.py")):
-        digest.update(path.relative_to(here).as_posix().encode())
-        digest.update(path.read_bytes())
+    for folder in (here, here.parent / "network", Path(neurons.__file__).parent):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.relative_to(folder.parent).as_posix().encode())
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

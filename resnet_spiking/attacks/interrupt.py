@@ -12,8 +12,8 @@ from resnet_spiking.training.loop import Interrupted
 
 
 @contextmanager
-def stoppable(model: nn.Module, should_stop: Callable[[], bool]) -> Iterator[None]:
-    """Raise ``Interrupted`` from the model's next forward pass once ``should_stop()``: no attack need know of it.
+def stoppable(should_stop: Callable[[], bool], *models: nn.Module) -> Iterator[None]:
+    """Raise ``Interrupted`` from the next forward pass of a model once ``should_stop()``: no attack need know of it.
 
     What is lost is the chunk of images in work, which is attacked again on resuming.
     """
@@ -23,8 +23,10 @@ def stoppable(model: nn.Module, should_stop: Callable[[], bool]) -> Iterator[Non
             raise Interrupted
 
     # A target runs a classifier part by part, and never its own forward.
-    handle = (model.backbone if isinstance(model, Classifier) else model).register_forward_pre_hook(ask)
+    watched = [model.backbone if isinstance(model, Classifier) else model for model in models]
+    handles = [module.register_forward_pre_hook(ask) for module in watched]
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()

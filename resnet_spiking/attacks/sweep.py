@@ -97,7 +97,7 @@ def sweep(
     Raises ``Interrupted`` when asked to stop; call it inside ``attackable(subject.model)``.
     """
     others = {name: source for name, source in (sources or {}).items() if name != subject.name}
-    with stoppable(subject.model, watch.should_stop):
+    with stoppable(watch.should_stop, subject.model, target.climbed):
         return _Sweeping(subject, target, sample, settings, journal or Journal(), others, watch).run()
 
 

@@ -176,7 +176,7 @@ class Target:
         self.meter.forwards += len(features) * count
         if not self.stochastic or generator is None:
             return torch.stack([self.model(features) for _ in range(count)])
-        with _global_draws(generator, features.device):
+        with global_draws(generator, features.device):
             return torch.stack([self.model(features) for _ in range(count)])
 
     def _differentiate(
@@ -274,7 +274,7 @@ def _independent(generator: torch.Generator | None) -> torch.Generator | None:
 
 
 @contextmanager
-def _global_draws(generator: torch.Generator, device: torch.device) -> Iterator[None]:
+def global_draws(generator: torch.Generator, device: torch.device) -> Iterator[None]:
     """Let a module that draws from torch's global generator draw from ``generator``; leave the global one as it was."""
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     on_cuda = device.type == "cuda"
@@ -342,7 +342,7 @@ def make_target(
     generator = torch.Generator().manual_seed(0)
     passes = []
     for _ in range(5):
-        with torch.no_grad(), _global_draws(generator, images.device):
+        with torch.no_grad(), global_draws(generator, images.device):
             passes.append(model(sample))
     if passes[0].ndim != 2 or passes[0].shape[0] != len(sample) or passes[0].shape[1] < 2:
         raise UserError(f"the model must return logits [B, classes >= 2], not {tuple(passes[0].shape)}")

@@ -19,16 +19,15 @@ NORMS = ("linf", "l2")
 def parse_eps(text: str | float) -> float:
     """Read a radius in pixels of [0, 1]: ``8/255``, ``0.5/255`` or ``0.03``.
 
-    Raises ``UserError`` when it is malformed, negative, above 1 (for any norm a radius of the box's
-    side needs no more) or not finite.
+    Raises ``UserError`` when it is malformed, negative or not finite.
     """
     try:
         parts = str(text).split("/")
         value = float(Fraction(parts[0].strip()) / Fraction(parts[1].strip())) if len(parts) == 2 else float(text)
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ZeroDivisionError, OverflowError, TypeError):
         raise UserError(f"eps {text!r} is malformed; give a fraction such as 8/255 or a number such as 0.03") from None
-    if not math.isfinite(value) or not 0 <= value <= 1:
-        raise UserError(f"eps must lie in [0, 1] (pixels in [0, 1]), not {text}; 8 of 255 levels is 8/255")
+    if not math.isfinite(value) or value < 0:
+        raise UserError(f"eps must be 0 or a positive number (pixels in [0, 1]), not {text}; 8 of 255 levels is 8/255")
     return value
 
 
@@ -42,7 +41,10 @@ class Threat:
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
             raise UserError(f"norm {self.norm!r} is unknown; choose from: {', '.join(NORMS)}")
-        parse_eps(self.eps)
+        if parse_eps(self.eps) > 1 and self.norm == "linf":
+            raise UserError(
+                f"eps must lie in [0, 1] in Linf (pixels in [0, 1]), not {self.eps}; 8 of 255 levels is 8/255"
+            )
 
     def project(self, moved: Tensor, images: Tensor) -> Tensor:
         """Return the point of the ball and the box that belongs to ``moved`` [B, C, H, W].

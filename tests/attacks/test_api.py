@@ -191,7 +191,7 @@ IMAGES, LABELS = torch.rand(4, 3, 6, 6), torch.tensor([0, 1, 2, 0])
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"eps": -0.1}, "eps must lie in"),
+        ({"eps": -0.1}, "eps must be 0 or a positive number"),
         ({"eps": 1.5}, "eps must lie in"),
         ({"eps": "8/25/5"}, "malformed"),
         ({"images": IMAGES * 2 - 0.5}, "put normalisation inside the model"),
@@ -230,6 +230,13 @@ def test_bad_input_is_one_clear_line(changes: dict[str, Any], words: str) -> Non
 def test_bad_input_of_minimum_norm(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         minimum_norm(small(3, (3, 6, 6), 0), IMAGES, LABELS, **changes)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_labels_of_any_whole_numbers(dtype: torch.dtype) -> None:
+    model = small(3, (3, 6, 6), 0)
+    found, expected = (attack(model, IMAGES, labels, "apgd-ce", steps=3) for labels in (LABELS.to(dtype), LABELS))
+    assert torch.equal(found, expected)
 
 
 def test_logits_that_are_not_finite_on_a_later_batch_are_refused() -> None:

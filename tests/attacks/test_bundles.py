@@ -58,6 +58,13 @@ def test_the_thorough_bundle_goes_on_as_long_as_the_check_that_asks_for_more() -
     assert stage.label == "apgd-ce+best-1000"
 
 
+@pytest.mark.parametrize("attack", ["square", "noise", "transfer"])
+def test_what_takes_no_gradient_has_no_mode_of_it(attack: str) -> None:
+    with pytest.raises(UserError, match=f"--gradient atan:2 has no use for --attack {attack}"):
+        single(attack, "atan:2")
+    assert single(attack).stages
+
+
 def test_unknown_names_come_with_the_nearest() -> None:
     with pytest.raises(UserError, match=r"'standart' is unknown \(did you mean 'standard'\?\)"):
         find_bundle("standart")

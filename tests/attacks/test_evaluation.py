@@ -10,14 +10,20 @@ import evaluation_cases as cases
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from resnet_spiking.attacks.bundles import single
 from resnet_spiking.attacks.evaluation import Attacker, evaluate
 from resnet_spiking.attacks.examples import Examples
 from resnet_spiking.attacks.settings import make_settings
 from resnet_spiking.attacks.subjects import Sample, Subject
+from resnet_spiking.attacks.sweep import Watch, sweep
+from resnet_spiking.attacks.target import attackable
 from resnet_spiking.attacks.verify import compare
 from resnet_spiking.data.images import ImageSet
 from resnet_spiking.errors import UserError
+from resnet_spiking.network.classifier import Classifier, Decoder
+from resnet_spiking.network.head import LinearHead
 from resnet_spiking.training.loop import Interrupted
 from resnet_spiking.training.verify import Comparison
 
@@ -229,6 +235,33 @@ def test_a_model_whose_attacks_would_change_is_attacked_again(folder: Path, tmp_
     assert figures(both) == figures(read(folder))
 
 
+def test_one_model_alone_is_not_finished_where_more_transfers_come(folder: Path, tmp_path: Path) -> None:
+    settings, sample = cases.settings_for(eps=(0.02, 0.2)), cases.digits_sample(SAMPLE)
+    default, lif = subjects()
+    evaluate([lif], sample, settings, tmp_path / "e", only=["lif"])
+    found = evaluate([default, lif], sample, settings, tmp_path / "e", only=["lif"], resume=True)
+    (entry,) = found["models"]
+    assert entry["others"] == ["default"]
+    assert "transfer from default" in entry["stages"]
+    assert figures(entry["robust"]) == figures(read(folder)["models"][1]["robust"])
+
+
+def test_a_stop_is_seen_while_gradients_are_taken() -> None:
+    """Those of a classifier are of its folded copy, through which no forward pass of the model itself goes."""
+    stages = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    model = Classifier(nn.Sequential(nn.Identity()), Decoder(stages, LinearHead(4, 10), "fp32")).eval()  # type: ignore[arg-type]
+    sample = cases.digits_sample(SAMPLE)
+    bundle = single("pgd")
+    settings = cases.settings_for(bundle, (0.3,))
+    asked: list[int] = []
+    with attackable(model):
+        target = cases.target_for(model, sample, settings)
+        assert target.climbed is not model
+        watch = Watch(should_stop=lambda: bool(asked.append(target.meter.backwards)))
+        sweep(Subject("m", model), target, sample, settings, watch=watch)
+    assert len(set(asked)) > 3
+
+
 def test_other_terms_are_not_taken_over(folder: Path, tmp_path: Path) -> None:
     """Results of another radius, model or attack count for nothing, wherever they lie."""
     sample, default = cases.digits_sample(SAMPLE), subjects()[:1]
@@ -236,6 +269,7 @@ def test_other_terms_are_not_taken_over(folder: Path, tmp_path: Path) -> None:
     told = Attacker(report=reports.append)
     evaluate(default, sample, cases.settings_for(eps=(0.02, 0.3)), tmp_path / "radius", told, reuse=[folder])
     assert not any("finished before" in line for line in reports)
+    assert reports[0] == f"{folder}: nothing is taken over, it has other settings"
     with pytest.raises(UserError, match="holds no finished evaluation to take models from"):
         evaluate(default, sample, cases.settings_for(eps=(0.02, 0.2)), tmp_path / "none", told, reuse=[tmp_path])
     assert not (tmp_path / "none").exists()

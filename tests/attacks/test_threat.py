@@ -23,10 +23,18 @@ def test_eps_as_fraction_or_number(text: str | float, value: float) -> None:
     assert parse_eps(text) == pytest.approx(value, rel=1e-12, abs=0)
 
 
-@pytest.mark.parametrize("text", ["8/0", "8/255/3", "eight", "", "/", "1/", "nan", "inf", "-1/255", -0.1, 1.01, "2"])
-def test_unusable_eps(text: str | float) -> None:
+@pytest.mark.parametrize(
+    "text", ["8/0", "8/255/3", "eight", "", "/", "1/", "nan", "inf", "-1/255", -0.1, "1e400/1", None]
+)
+def test_unusable_eps(text: Any) -> None:
     with pytest.raises(UserError, match="eps"):
         parse_eps(text)
+
+
+def test_a_radius_above_the_side_of_the_box_is_one_in_l2_alone() -> None:
+    assert Threat("l2", 3.0).eps == 3
+    with pytest.raises(UserError, match=r"must lie in \[0, 1\] in Linf"):
+        Threat("linf", 1.01)
 
 
 def test_unknown_norm() -> None:

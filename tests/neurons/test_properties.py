@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,15 +64,12 @@ def test_spikes_and_gradients(
         reset = "zero"
     if name not in MAY_HAVE_A_SYNAPSE and name not in PARALIFS:
         alpha = None
-    config = NeuronParameters(
-        beta=beta,
-        alpha=alpha,
-        threshold=1.0 if name in STOCHASTIC else threshold,
-        reset=reset,
-        detach_reset=detach,
-        surrogate=surrogate,
-        slope=1.5,
-    )
+    read: dict[str, Any] = {"surrogate": surrogate, "slope": 1.5, "threshold": threshold}
+    if name in STOCHASTIC:
+        read = {}
+    elif name in PARALIFS and name.endswith("d"):
+        read["delta_threshold"] = read.pop("threshold")
+    config = NeuronParameters(beta=beta, alpha=alpha, reset=reset, detach_reset=detach, **read)
     current = _current(kind, shape, threshold, seed).requires_grad_()
     drawn = {}
     if name in STOCHASTIC:

@@ -66,7 +66,7 @@ def test_surrogates(name: str, surrogate: str) -> None:
 @pytest.mark.parametrize("name", PARALIFS)
 @pytest.mark.parametrize("alpha", [None, 0.6])
 def test_paralif_matches_oracle(name: str, alpha: float | None) -> None:
-    config = NeuronParameters(beta=0.8, alpha=alpha, delta_threshold=0.02, slope=4.0)
+    config = NeuronParameters(beta=0.8, alpha=alpha, delta_threshold=0.02, slope=2.0 if name in STOCHASTIC else 4.0)
     current = (torch.randn(25, 2, 6, dtype=torch.float64) * 0.6).requires_grad_()
     uniform = {}
     if name in STOCHASTIC:
@@ -87,7 +87,7 @@ def test_learned_values_get_their_gradient(name: str, features: int | tuple[int,
     config = NeuronParameters(
         beta=0.85,
         alpha=0.7 if name in MAY_HAVE_A_SYNAPSE or name.startswith("paralif") else None,
-        threshold=1.0 if name == "paralif-sb" else 0.8,
+        threshold=1.0 if name in ("paralif-sb", "paralif-td") else 0.8,
         reset="zero" if name == "norse-lif" or name.startswith("paralif") else "subtract",
         detach_reset=False,
         learn_beta=True,

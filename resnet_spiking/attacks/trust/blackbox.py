@@ -31,8 +31,12 @@ def gradients_win(probe: Probe) -> Check:
             new = int((table.tried[radius, place] == BROKEN).sum())
             if not tried:
                 continue
-            # Later stages saw what this one left; the images it stands for are those it was chosen from.
-            left = int((table.surviving(radius) | (table.tried[radius, place] != NOT_TRIED)).sum())
+            # Later stages saw what this one left; the images it stands for are those it was chosen from. In descending
+            # order these are no images that stand in a larger ball: their attempts are entered there.
+            chosen = table.surviving(radius)
+            if probe.settings.order == "descending":
+                chosen = chosen & ~table.inferred(radius)
+            left = int((chosen | (table.tried[radius, place] != NOT_TRIED)).sum())
             worst = max(worst, new / tried * left / len(table))
             if new:
                 parts.append(f"{table.stages[place]} {new} of {tried} at {eps * 255:g}/255")

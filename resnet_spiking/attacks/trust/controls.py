@@ -14,7 +14,7 @@ def undefended(probe: Probe) -> Check:
     Planted models without gradient, with noise, NaN or saturated logits are controls of the test suite; the
     reference of adversarially trained models needs RobustBench's weights and is not measured.
     """
-    title, threshold = "undefended control falls", "<= 1 % at 8/255 (Linf)"
+    title, threshold = "undefended control falls", "<= 1 % at the first radius from 8/255 on (Linf)"
     table = probe.examples if probe.subject.name == "default" else None
     if table is None and "default" in probe.others:
         table = probe.others["default"][1].examples
@@ -25,6 +25,7 @@ def undefended(probe: Probe) -> Check:
     if table.images.shape[1] == 1:
         reason = "8/255 is what natural images fall at; these are grey drawings"
         return Check.not_applicable("T21", title, threshold, reason)
-    accuracy = float(table.surviving(len(table.eps) - 1).mean())
-    value = f"{points(accuracy)} % at {table.eps[-1] * 255:g}/255; RobustBench reference not measured"
+    radius = int((table.eps >= STRONG).argmax())
+    accuracy = float(table.surviving(radius).mean())
+    value = f"{points(accuracy)} % at {table.eps[radius] * 255:g}/255; RobustBench reference not measured"
     return Check("T21", title, value, threshold, accuracy <= 0.01)

@@ -54,4 +54,4 @@ def _spread(probe: Probe, rows: np.ndarray, eps: float) -> float:
         spreads = [(curve[-1] - curve[-LAST]) / (curve[-1] - curve[0]) for curve in whole if curve[-1] > curve[0]]
         return float(np.median(spreads)) if spreads else 0.0
 
-    return float(probe.value("T08", compute))
+    return float(probe.value("T08-spread", compute))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -55,9 +56,12 @@ class Probe:
         left = [int(self.examples.surviving(radius).sum()) for radius in range(len(settings.eps))]
         half = int(self.examples.clean_correct.sum()) / 2
         # Where nothing survives there is nothing to examine, however near to half it is.
-        self.radius = min(range(len(left)), key=lambda radius: (left[radius] == 0, abs(left[radius] - half)))
+        self.radius = min(
+            range(len(left)),
+            key=lambda radius: (settings.eps[radius] == 0, left[radius] == 0, abs(left[radius] - half)),
+        )
         middle = median(self.examples.minimum_norm[self.examples.clean_correct].tolist())
-        usable = middle is not None and 0 < middle <= 1
+        usable = middle is not None and 0 < middle <= (1 if settings.norm == "linf" else math.inf)
         self.eps = float(middle) if usable and middle is not None else float(settings.eps[self.radius])
 
     @property

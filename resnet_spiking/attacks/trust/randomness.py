@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from resnet_spiking.attacks.gradients.names import make_mode
 from resnet_spiking.attacks.losses import margin
+from resnet_spiking.attacks.target import global_draws
 from resnet_spiking.attacks.threat import per_image
 from resnet_spiking.attacks.trust.check import Check, points
 from resnet_spiking.attacks.trust.probe import Probe
@@ -26,7 +27,7 @@ def declared(probe: Probe) -> Check:
     """
     title, threshold = "deterministic, or declared and averaged", "1e-4; or declared with >= 20 draws and votes"
     images, _ = probe.batch(np.arange(min(len(probe.sample), 64)))
-    with torch.no_grad(), torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
+    with torch.no_grad(), global_draws(probe.generator("T16"), images.device):
         passes = [probe.subject.model(images) for _ in range(PASSES)]
     apart = max(
         float((functional.normalize(one, dim=1) - functional.normalize(passes[0], dim=1)).norm(dim=1).max())

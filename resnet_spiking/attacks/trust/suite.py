@@ -67,7 +67,7 @@ def run_checks(
     found: list[dict[str, Any]] = []
     total = len(CHECKS) + 1
     done = {str(check["name"]): dict(check) for check in known}
-    with stoppable(probe.subject.model, should_stop):
+    with stoppable(should_stop, probe.subject.model, probe.target.climbed):
         for number, check in enumerate(CHECKS, 1):
             name = f"T{number:02d}"
             if check in COMPARING:

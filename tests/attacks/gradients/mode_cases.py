@@ -12,6 +12,7 @@ from resnet_spiking.attacks.gradients.mode import GradientMode
 from resnet_spiking.network.head import HeadConfig, SpikingHead
 
 SPIKING = [name for name in NEURONS if name != "relu"]
+DRAWN = ("paralif-gs", "paralif-sb", "paralif-trb")
 
 
 def spikes_and_gradient(module: nn.Module, current: Tensor, mode: GradientMode | None = None) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mode_cases import SPIKING, currents, make_head, spikes_and_gradient
+from mode_cases import DRAWN, SPIKING, currents, make_head, spikes_and_gradient
 
 from neurons import NeuronParameters, make_neuron
 from resnet_spiking.attacks.gradients.names import list_modes, make_mode
@@ -18,7 +18,9 @@ REPLACING = [name for name in list_modes() if name != "own"]
 @pytest.mark.parametrize("mode", REPLACING)
 @pytest.mark.parametrize("name", SPIKING)
 def test_spikes_stay_and_the_gradient_changes(name: str, mode: str) -> None:
-    neuron = make_neuron(name, NeuronParameters(surrogate="sigmoid", slope=3.0))
+    # Those that draw their spikes are trained without a surrogate.
+    trained = NeuronParameters() if name in DRAWN else NeuronParameters(surrogate="sigmoid", slope=3.0)
+    neuron = make_neuron(name, trained)
     current = currents()
     spikes, own = spikes_and_gradient(neuron, current)
     applied = make_mode(mode)

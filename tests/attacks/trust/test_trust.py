@@ -20,13 +20,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import evaluation_cases as cases
 
 from resnet_spiking.attacks.bundles import Bundle, Stage
-from resnet_spiking.attacks.examples import BROKEN
+from resnet_spiking.attacks.examples import BROKEN, NOT_TRIED
 from resnet_spiking.attacks.gradients.mode import OwnSurrogate
 from resnet_spiking.attacks.losses import margin
 from resnet_spiking.attacks.settings import Order
 from resnet_spiking.attacks.subjects import Subject
 from resnet_spiking.attacks.sweep import sweep
 from resnet_spiking.attacks.target import attackable
+from resnet_spiking.attacks.threat import Norm
 from resnet_spiking.attacks.trust import (
     blackbox,
     bounds,
@@ -198,6 +199,21 @@ def test_black_box_counts_new_successes_of_the_survivors(sound: Probe) -> None:
     assert "square 1 of" in str(found.value)
 
 
+@pytest.mark.parametrize(("order", "worst"), [("ascending", "10.00"), ("descending", "5.00")])
+def test_black_box_is_judged_by_the_images_it_was_chosen_from(order: Order, worst: str) -> None:
+    """In descending order the images that stand in the larger ball are no candidates at the smaller radius."""
+    bundle = replace(BUNDLE, stages=(BUNDLE.stages[0], replace(BUNDLE.stages[1], first=1)))
+    with probing(cases.linear_digits(), bundle=bundle, order=order) as probe:
+        count = len(probe.examples)
+        tried = np.full_like(probe.examples.tried, NOT_TRIED)
+        tried[0, 1, 0] = BROKEN
+        # Image 0 falls at the smaller radius by the search alone; 1 stands at both; the others fell before.
+        broken = np.zeros(count, np.int64)
+        broken[1] = 2
+        table = replace(probe.examples, clean_correct=np.ones(count, bool), broken=broken, tried=tried)
+        assert str(blackbox.gradients_win(_with(probe, table)).value).startswith(f"{worst} %")
+
+
 def test_surrogates_that_are_not_swapped_are_noticed(spiking: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     found = surrogates.sensitivity(spiking)
     assert found.passed is not None
@@ -240,6 +256,22 @@ def test_finite_differences_agree_with_a_linear_models_gradient(sound: Probe) ->
     # 20 random directions of 64 dimensions explain sqrt(20 / 84) of a linear function's gradient on average.
     found = gradients.finite_difference(sound)
     assert float(str(found.value).split()[0]) == pytest.approx((20 / 84) ** 0.5, abs=0.15)
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.03), ("l2", 0.3)])
+def test_a_linear_model_on_larger_images_passes_in_either_norm(norm: Norm, eps: float) -> None:
+    """20 random directions of 64 x 64 pixels show 7 % of even the true gradient."""
+    model = nn.Sequential(nn.AvgPool2d(8), cases.linear_digits()).eval()
+    small = cases.digits_sample(20)
+    images = replace(small.images, images=small.images.images.repeat_interleave(8, 2).repeat_interleave(8, 3))
+    sample = replace(small, images=images)
+    settings = cases.settings_for(BUNDLE, (eps,), norm=norm)
+    subject = Subject("model", model)
+    with attackable(model):
+        target = cases.target_for(model, sample, settings)
+        probe = Probe(subject, target, sample, settings, sweep(subject, target, sample, settings))
+        assert gradients.finite_difference(probe).passed is True
+        assert gradients.unstable(probe).passed is True
 
 
 def test_a_jagged_loss_is_noticed(sound: Probe) -> None:
@@ -303,6 +335,36 @@ def test_the_undefended_control_is_default_at_eight_levels(sound: Probe) -> None
         probe = _with(sound, replace(colour, broken=broken, clean_correct=np.ones(20, bool)))
         probe.subject = Subject("default", sound.subject.model)
         assert controls.undefended(probe).passed is passed
+    # What a larger radius breaks is no news: half stand at 8/255 and above it, none at 64/255.
+    wide = replace(colour, eps=np.array([8 / 255, 64 / 255]), broken=np.arange(20) % 2, clean_correct=np.ones(20, bool))
+    probe = _with(sound, wide)
+    probe.subject = Subject("default", sound.subject.model)
+    assert controls.undefended(probe).passed is False
+    assert "50.0 % at 8/255" in str(controls.undefended(probe).value)
+
+
+def test_a_radius_of_nothing_is_not_where_checks_look(sound: Probe) -> None:
+    settings = replace(sound.settings, eps=(0.0, 0.1), labels=("0", "0.1"))
+    probe = Probe(sound.subject, sound.target, sound.sample, settings, sound.sweep)
+    assert probe.radius == 1
+    assert probe.eps == 0.1
+
+
+def test_a_kill_between_a_checks_parts_and_its_verdict_costs_the_verdict_alone() -> None:
+    with probing(cases.linear_digits()) as probe:
+        for check in (convergence.converged, gradients.finite_difference):
+            check(probe)
+        again = verdicts(probe)
+    assert {again[name]["name"] for name in ("T08", "T15")} == {"T08", "T15"}
+
+
+def test_a_check_for_randomness_has_its_own() -> None:
+    values = []
+    for seed in (1, 2):
+        with probing(cases.Noisy(cases.linear_digits())) as probe, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            values.append(randomness.declared(probe).value)
+    assert values[0] == values[1]
 
 
 def test_a_twin_must_not_transfer_better_than_the_own_attack(sound: Probe) -> None:
