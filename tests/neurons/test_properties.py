@@ -30,7 +30,8 @@ def _current(kind: str, shape: tuple[int, ...], threshold: float, seed: int) -> 
         return torch.zeros(shape, dtype=torch.float64)
     if kind == "saturating":
         return torch.full(shape, 100.0, dtype=torch.float64)
-    return torch.randint(-4, 5, shape, generator=source) * (threshold / 4)  # "ties": sums that meet the threshold
+    # "ties": sums that meet the threshold.
+    return torch.randint(-4, 5, shape, generator=source).double() * (threshold / 4)
 
 
 @settings(max_examples=300, deadline=None)
