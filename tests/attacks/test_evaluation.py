@@ -249,7 +249,7 @@ def test_one_model_alone_is_not_finished_where_more_transfers_come(folder: Path,
 def test_a_stop_is_seen_while_gradients_are_taken() -> None:
     """Those of a classifier are of its folded copy, through which no forward pass of the model itself goes."""
     stages = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
-    model = Classifier(nn.Sequential(nn.Identity()), Decoder(stages, LinearHead(4, 10), "fp32")).eval()  # type: ignore[arg-type]
+    model = Classifier(nn.Sequential(nn.Identity()), Decoder(stages, LinearHead(4, 10), "fp32")).eval()
     sample = cases.digits_sample(SAMPLE)
     bundle = single("pgd")
     settings = cases.settings_for(bundle, (0.3,))
