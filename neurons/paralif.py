@@ -91,8 +91,9 @@ class ParaLIF(Neuron):
         if self.stochastic:
             refused = dict.fromkeys(("threshold", "learn_threshold"), "its spikes are drawn, there is no threshold")
             refused |= dict.fromkeys(("surrogate", "slope"), "its spikes are drawn, their mean has a derivative")
-        for field in config.changed().keys() & refused.keys():
-            raise self._refuse(field, getattr(config, field), refused[field])
+        for field, reason in refused.items():
+            if field in config.changed():
+                raise self._refuse(field, getattr(config, field), reason)
         for field in ("beta", "alpha"):
             if getattr(config, f"learn_{field}"):
                 self._learn(field, values[field])
