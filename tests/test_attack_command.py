@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,21 @@ BAD = {
 def test_all_test_images_are_attacked_where_there_are_no_thousand(at: Path) -> None:
     assert call("runs/lif", "--attack", "fgsm", "--eps", "8/255", "--output-dir", "c") == 0
     assert json.loads((at / "c" / "result.json").read_text())["samples"] == 20
+
+
+def test_a_second_run_of_a_variant_joins_without_attacking_the_first_again(
+    at: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = RunConfig.from_dict(json.loads((at / "runs" / "lif" / "result.json").read_text())["config"])
+    train_run(replace(again, head_seed=1), at / "runs" / "lif-b")
+    assert call("runs/lif", *FEW, "--output-dir", "e") == 0
+    alone = json.loads((at / "e" / "result.json").read_text())["models"]
+    capsys.readouterr()
+    assert call("runs/lif", "runs/lif-b", *FEW, "--output-dir", "e", "--resume") == 0
+    assert "lif: finished before, not attacked again" in capsys.readouterr().err
+    both = json.loads((at / "e" / "result.json").read_text())["models"]
+    assert [model["name"] for model in both] == ["default", "lif", "lif-lif-b"]
+    assert [model["adversarial"]["sha256"] for model in both[:2]] == [m["adversarial"]["sha256"] for m in alone]
 
 
 def test_names_with_brackets_and_spaces_are_printed_as_they_are(at: Path, capsys: pytest.CaptureFixture[str]) -> None:

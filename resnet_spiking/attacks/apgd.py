@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from resnet_spiking.attacks.best import Best, Outcome, survivors
-from resnet_spiking.attacks.checks import check_count
+from resnet_spiking.attacks.checks import check_count, check_not_negative
 from resnet_spiking.attacks.climb import Climb, LossOf, Query, climb_alone
 from resnet_spiking.attacks.losses import TARGETED, find_loss
 from resnet_spiking.attacks.schedule import checkpoints
@@ -48,7 +48,7 @@ def apgd(
     Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
     parameter-free attacks", ICML 2020, algorithm 1, and the defaults of AutoAttack.
 
-    Raises ``UserError`` for an unknown loss or a count below 1.
+    Raises ``UserError`` for an unknown loss, a count below 1 or a ``rho`` outside [0, 1].
     """
     course = untargeted(target, images, labels, generator=generator, steps=steps, restarts=restarts, loss=loss, rho=rho)
     return course.run(target, images, labels, threat, generator)
@@ -73,7 +73,7 @@ def apgd_targeted(
 
     Source: Croce and Hein, ICML 2020, section 4.3 (9 target classes).
 
-    Raises ``UserError`` for an unknown loss or a count below 1.
+    Raises ``UserError`` for an unknown loss, a count below 1 or a ``rho`` outside [0, 1].
     """
     chosen = {"steps": steps, "restarts": restarts, "classes": classes}
     course = targeted(target, images, labels, generator=generator, loss=loss, rho=rho, **chosen)
@@ -93,11 +93,12 @@ def untargeted(
 ) -> ApgdCourse:
     """Make ``apgd`` ready for these images.
 
-    Raises ``UserError`` for an unknown loss or a count below 1.
+    Raises ``UserError`` for an unknown loss, a count below 1 or a ``rho`` outside [0, 1].
     """
     chosen = find_loss(loss)
     check_count("steps", steps)
     check_count("restarts", restarts)
+    check_not_negative("rho", rho, most=1)
     return ApgdCourse(labels[:, None], lambda _: chosen, steps, restarts, rho)
 
 
@@ -115,12 +116,13 @@ def targeted(
 ) -> ApgdCourse:
     """Make ``apgd_targeted`` ready for these images.
 
-    Raises ``UserError`` for an unknown loss or a count below 1.
+    Raises ``UserError`` for an unknown loss, a count below 1 or a ``rho`` outside [0, 1].
     """
     if loss not in TARGETED:
         raise UserError(f"loss {loss!r} is unknown{nearest(loss, list(TARGETED))}; choose from: {', '.join(TARGETED)}")
     for name, value in (("steps", steps), ("restarts", restarts), ("classes", classes)):
         check_count(name, value)
+    check_not_negative("rho", rho, most=1)
     others = other_classes(target, images, labels, generator, classes)
     return ApgdCourse(others, TARGETED[loss], steps, restarts, rho)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -36,3 +38,21 @@ def check_count(name: str, value: int) -> None:
     """Raise ``UserError`` unless ``value`` is a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UserError(f"{name} must be a whole number of at least 1, not {value!r}")
+
+
+def check_positive(name: str, value: float, *, most: float = math.inf) -> None:
+    """Raise ``UserError`` unless ``value`` is a finite number above 0 and at most ``most``."""
+    if not _is_number(value) or not 0 < value <= most:
+        bound = "" if math.isinf(most) else f" of at most {most:g}"
+        raise UserError(f"{name} must be a number above 0{bound}, not {value!r}")
+
+
+def check_not_negative(name: str, value: float, *, most: float = math.inf) -> None:
+    """Raise ``UserError`` unless ``value`` is a finite number from 0 to ``most``."""
+    if not _is_number(value) or not 0 <= value <= most:
+        bound = "of at least 0" if math.isinf(most) else f"from 0 to {most:g}"
+        raise UserError(f"{name} must be a number {bound}, not {value!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

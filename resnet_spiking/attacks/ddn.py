@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from resnet_spiking.attacks.checks import check_count
+from resnet_spiking.attacks.checks import check_count, check_positive
 from resnet_spiking.attacks.losses import find_loss, margin
 from resnet_spiking.attacks.minimum import MinimumNorm, Nearest
 from resnet_spiking.attacks.target import Target
@@ -43,11 +43,15 @@ def ddn(
     Source: Rony et al., "Decoupling direction and norm for efficient gradient-based L2 adversarial attacks and
     defenses", CVPR 2019, algorithm 1.
 
-    Raises ``UserError`` for another norm than ``l2``, an unknown loss or a count below 1.
+    Raises ``UserError`` for another norm than ``l2``, an unknown loss, a count below 1, a ``gamma`` outside (0, 1] or a
+    radius that is no positive number.
     """
     if norm != "l2":
         raise UserError(f"ddn works in l2 only, not in {norm}")
     check_count("steps", steps)
+    check_positive("gamma", gamma, most=1)
+    if radius is not None:
+        check_positive("radius", radius)
     chosen = find_loss(loss)
     unit = Threat("l2", 1.0)
     nearest = Nearest(target, images, labels, norm, generator)

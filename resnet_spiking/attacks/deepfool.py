@@ -7,7 +7,7 @@ from torch import Tensor
 
 from resnet_spiking.attacks.apgd import other_classes
 from resnet_spiking.attacks.best import survivors
-from resnet_spiking.attacks.checks import check_count
+from resnet_spiking.attacks.checks import check_count, check_not_negative
 from resnet_spiking.attacks.minimum import MinimumNorm, Nearest
 from resnet_spiking.attacks.target import Target
 from resnet_spiking.attacks.threat import Norm, Threat, expand
@@ -38,10 +38,11 @@ def deepfool(
     Source: Moosavi-Dezfooli et al., "DeepFool: a simple and accurate method to fool deep neural networks",
     CVPR 2016, algorithm 2 and section 3.4.
 
-    Raises ``UserError`` for a count below 1 or an unknown norm.
+    Raises ``UserError`` for a count below 1, an unknown norm or a negative overshoot.
     """
     check_count("steps", steps)
     check_count("candidates", candidates)
+    check_not_negative("overshoot", overshoot)
     threat = Threat(norm, 1.0)
     nearest = Nearest(target, images, labels, norm, generator)
     rows = nearest.active

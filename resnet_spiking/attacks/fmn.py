@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from resnet_spiking.attacks.checks import check_count
+from resnet_spiking.attacks.checks import check_count, check_not_negative, check_positive
 from resnet_spiking.attacks.losses import margin
 from resnet_spiking.attacks.minimum import MinimumNorm, Nearest
 from resnet_spiking.attacks.target import Target
@@ -40,9 +40,12 @@ def fmn(
 
     Source: Pintor et al., "Fast minimum-norm adversarial attacks through adaptive norm constraints", NeurIPS 2021.
 
-    Raises ``UserError`` for a count below 1 or an unknown norm.
+    Raises ``UserError`` for a count below 1, an unknown norm, a step that is no positive number or a ``shrink`` outside
+    [0, 1].
     """
     check_count("steps", steps)
+    check_positive("step_size", step_size)
+    check_not_negative("shrink", shrink, most=1)
     threat, dual = Threat(norm, 1.0), "l1" if norm == "linf" else "l2"
     nearest = Nearest(target, images, labels, norm, generator)
     rows = nearest.active

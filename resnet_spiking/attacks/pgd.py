@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from resnet_spiking.attacks.best import Best, Outcome, survivors
-from resnet_spiking.attacks.checks import check_count
+from resnet_spiking.attacks.checks import check_count, check_positive
 from resnet_spiking.attacks.losses import find_loss
 from resnet_spiking.attacks.target import Target
 from resnet_spiking.attacks.threat import Threat
@@ -31,11 +31,13 @@ def pgd(
 
     Source: Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018.
 
-    Raises ``UserError`` for an unknown loss or a count below 1.
+    Raises ``UserError`` for an unknown loss, a count below 1 or a step that is no positive number.
     """
     chosen = find_loss(loss)
     check_count("steps", steps)
     check_count("restarts", restarts)
+    if step_size is not None:
+        check_positive("step_size", step_size)
     length = 2.5 * threat.eps / steps if step_size is None else step_size
     best = Best.of_clean(target, images, labels, generator)
     spent = 0

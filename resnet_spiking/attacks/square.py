@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from resnet_spiking.attacks.best import Best, Outcome
-from resnet_spiking.attacks.checks import check_count
+from resnet_spiking.attacks.checks import check_count, check_positive
 from resnet_spiking.attacks.target import Target
 from resnet_spiking.attacks.threat import Threat, expand, norm_of
 
@@ -38,10 +38,11 @@ def square(
     Source: Andriushchenko et al., "Square Attack: a query-efficient black-box adversarial attack via random
     search", ECCV 2020, algorithms 1 to 3.
 
-    Raises ``UserError`` for a count below 1.
+    Raises ``UserError`` for a count below 1 or a share outside (0, 1].
     """
     check_count("queries", queries)
     check_count("restarts", restarts)
+    check_positive("p_init", p_init, most=1)
     best = Best.of_clean(target, images, labels, generator)
     propose = _propose_linf if threat.norm == "linf" else _propose_l2
     begin = _stripes if threat.norm == "linf" else _bumps

@@ -133,11 +133,16 @@ def _distinct(runs: list[Path]) -> list[Path]:
 
 
 def _names(runs: list[tuple[Path, str]]) -> list[str]:
-    """Name runs by variant; the folder's name too where that is not enough."""
+    """Name runs by variant; the folder's name too for those after the first of a variant.
+
+    So a run that joins an evaluation leaves the names of those in it, and with these what was found for them, as
+    they were. Of several Defaults none is the one that everything is paired with: all carry their folder's name.
+    """
     variants = [variant for _, variant in runs]
     seen: list[str] = []
     for run, variant in runs:
-        name = variant if variants.count(variant) == 1 else f"{variant}-{run.resolve().name}"
+        alone = variants.count(variant) == 1
+        name = variant if alone or (variant != "default" and variant not in seen) else f"{variant}-{run.resolve().name}"
         seen.append(name if name not in seen else f"{name}-{len(seen)}")
     return seen
 

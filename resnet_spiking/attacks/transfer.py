@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from resnet_spiking.attacks.best import Best, Outcome, survivors
-from resnet_spiking.attacks.checks import check_count
+from resnet_spiking.attacks.checks import check_count, check_not_negative, check_positive
 from resnet_spiking.attacks.losses import find_loss
 from resnet_spiking.attacks.target import Target
 from resnet_spiking.attacks.threat import Threat, over_mean
+from resnet_spiking.errors import UserError
 
 
 def transfer(
@@ -35,11 +36,17 @@ def transfer(
 
     Source: Dong et al., "Boosting adversarial attacks with momentum", CVPR 2018, algorithm 1.
 
-    Raises ``UserError`` for an unknown loss or a count below 1.
+    Raises ``UserError`` for a source that is no model, an unknown loss, a count below 1, a step that is no positive
+    number or a negative momentum.
     """
+    if not isinstance(source, Target):
+        raise UserError(f"source must be the model to craft on, not {source!r}")
     chosen = find_loss(loss)
     check_count("steps", steps)
     check_count("every", every)
+    check_not_negative("momentum", momentum)
+    if step_size is not None:
+        check_positive("step_size", step_size)
     length = 2.5 * threat.eps / steps if step_size is None else step_size
     best = Best.of_clean(target, images, labels, generator)
     rows = best.active

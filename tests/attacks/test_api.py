@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -213,7 +214,18 @@ IMAGES, LABELS = torch.rand(4, 3, 6, 6), torch.tensor([0, 1, 2, 0])
         ({"loss": "dlr"}, "apgd-ce has no option 'loss'"),
         ({"name": "transfer"}, "transfer needs the option 'source'"),
         ({"name": "transfer", "source": small(2, (3, 6, 6), 0)}, "labels must lie in 0..1"),
+        ({"name": "transfer", "source": 3}, "source must be the model to craft on, not 3"),
         ({"name": "noise", "kind": "corners"}, "did you mean 'corner'"),
+        ({"rho": 1.5}, "rho must be a number from 0 to 1, not 1.5"),
+        ({"name": "apgd-t", "rho": -0.1, "classes": 2}, "rho must be"),
+        ({"name": "pgd", "step_size": math.nan}, "step_size must be a number above 0, not nan"),
+        ({"name": "pgd", "step_size": "1/255"}, "step_size must be a number above 0, not '1/255'"),
+        ({"name": "pgd", "step_size": 0}, "step_size must be"),
+        ({"name": "transfer", "source": nn.Flatten(), "step_size": -0.1}, "step_size must be"),
+        ({"name": "transfer", "source": nn.Flatten(), "momentum": math.inf}, "momentum must be a number of at least 0"),
+        ({"name": "square", "p_init": -1}, "p_init must be a number above 0 of at most 1, not -1"),
+        ({"name": "square", "p_init": True}, "p_init must be"),
+        ({"name": "ta-pgd", "alpha": math.nan}, "alpha must be"),
     ],
 )
 def test_bad_input_is_one_clear_line(changes: dict[str, Any], words: str) -> None:
@@ -225,7 +237,19 @@ def test_bad_input_is_one_clear_line(changes: dict[str, Any], words: str) -> Non
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"name": "pgd"}, "finds no minimum norm"), ({"name": "ddn", "norm": "linf"}, "l2 only"), ({"steps": 0}, "steps")],
+    [
+        ({"name": "pgd"}, "finds no minimum norm"),
+        ({"name": "ddn", "norm": "linf"}, "l2 only"),
+        ({"steps": 0}, "steps"),
+        ({"step_size": 0.0}, "step_size must be a number above 0"),
+        ({"shrink": 2}, "shrink must be a number from 0 to 1, not 2"),
+        ({"name": "ddn", "norm": "l2", "gamma": 0}, "gamma must be a number above 0 of at most 1"),
+        ({"name": "ddn", "norm": "l2", "radius": -1.0}, "radius must be"),
+        ({"name": "deepfool", "overshoot": math.nan}, "overshoot must be a number of at least 0, not nan"),
+        ({"name": "ta-deepfool", "norm": "l2", "overshoot": -0.1}, "overshoot must be"),
+        ({"name": "ta-cw", "norm": "l2", "learning_rate": 0}, "learning_rate must be"),
+        ({"name": "ta-cw", "norm": "l2", "constants": (1.0, math.nan)}, "each of constants must be"),
+    ],
 )
 def test_bad_input_of_minimum_norm(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):

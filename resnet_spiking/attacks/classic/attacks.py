@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_spiking.attacks.best import Outcome
-from resnet_spiking.attacks.checks import check_count
+from resnet_spiking.attacks.checks import check_count, check_positive
 from resnet_spiking.attacks.classic.guard import Stage, guarded
 from resnet_spiking.attacks.target import Target
 from resnet_spiking.attacks.threat import Threat
@@ -179,7 +179,10 @@ def square_stage(threat: Threat, queries: int) -> Stage:
 
 
 def _alpha(alpha: float | None, threat: Threat, steps: int) -> float:
-    return 2.5 * threat.eps / steps if alpha is None else alpha
+    if alpha is None:
+        return 2.5 * threat.eps / steps
+    check_positive("alpha", alpha)
+    return alpha
 
 
 def _only(threat: Threat, norm: str, name: str) -> Threat:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from resnet_spiking.attacks.checks import check_count
+from resnet_spiking.attacks.checks import check_count, check_not_negative, check_positive
 from resnet_spiking.attacks.classic.guard import Make, guarded_minimum
 from resnet_spiking.attacks.minimum import MinimumNorm
 from resnet_spiking.attacks.target import Target
@@ -36,6 +36,7 @@ def deepfool(
     import torchattacks
 
     check_count("steps", steps)
+    check_not_negative("overshoot", overshoot)
 
     def make(model: nn.Module, seed: int) -> Callable[[Tensor, Tensor], Tensor]:
         return torchattacks.DeepFool(model, steps=steps, overshoot=overshoot)
@@ -65,8 +66,11 @@ def cw(
     import torchattacks
 
     check_count("steps", steps)
-    if not constants or not all(constant > 0 for constant in constants):
-        raise UserError(f"constants must be positive numbers, at least one, not {tuple(constants)}")
+    check_positive("learning_rate", learning_rate)
+    if not constants:
+        raise UserError("constants must be positive numbers, at least one")
+    for constant in constants:
+        check_positive("each of constants", constant)
 
     def stage(constant: float) -> Make:
         def make(model: nn.Module, seed: int) -> Callable[[Tensor, Tensor], Tensor]:
