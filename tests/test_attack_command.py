@@ -149,10 +149,10 @@ def test_a_second_run_of_a_variant_joins_without_attacking_the_first_again(
 ) -> None:
     again = RunConfig.from_dict(json.loads((at / "runs" / "lif" / "result.json").read_text())["config"])
     train_run(replace(again, head_seed=1), at / "runs" / "lif-b")
-    assert call("runs/lif", *FEW, "--output-dir", "e") == 0
+    assert call("runs/lif", *FEW, "--attack", "fgsm", "--output-dir", "e") == 0
     alone = json.loads((at / "e" / "result.json").read_text())["models"]
     capsys.readouterr()
-    assert call("runs/lif", "runs/lif-b", *FEW, "--output-dir", "e", "--resume") == 0
+    assert call("runs/lif", "runs/lif-b", *FEW, "--attack", "fgsm", "--output-dir", "e", "--resume") == 0
     assert "lif: finished before, not attacked again" in capsys.readouterr().err
     both = json.loads((at / "e" / "result.json").read_text())["models"]
     assert [model["name"] for model in both] == ["default", "lif", "lif-lif-b"]
