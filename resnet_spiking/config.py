@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from neurons.names import list_neurons
 from resnet_spiking.data.names import DATASETS
-from resnet_spiking.errors import UserError, nearest
+from resnet_spiking.errors import UserError, check_known
 from resnet_spiking.network.names import BACKBONES
 
 CHOICES = {
@@ -115,11 +115,11 @@ class RunConfig:
     test_samples: int | None = None
 
     def __post_init__(self) -> None:
-        _check_name("--neuron", self.neuron, [*list_neurons(), "none"])
-        _check_name("--dataset", self.dataset, list(DATASETS))
-        _check_name("--backbone", self.backbone, list(BACKBONES))
+        check_known("--neuron", self.neuron, [*list_neurons(), "none"])
+        check_known("--dataset", self.dataset, list(DATASETS))
+        check_known("--backbone", self.backbone, list(BACKBONES))
         for field, accepted in CHOICES.items():
-            _check_name("--" + field, getattr(self, field), list(accepted))
+            check_known("--" + field, getattr(self, field), list(accepted))
         _check_range("--freeze-depth", self.freeze_depth, 0, 4)
         _check_range("--batch-size", self.batch_size, 2, 65536)
         _check_range("--shifts", self.shifts, 0, 1000)
@@ -215,9 +215,16 @@ def content_key(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _check_name(option: str, value: str, known: list[str]) -> None:
-    if value not in known:
-        raise UserError(f"{option} {value!r} is unknown{nearest(value, known)}; choose from: {', '.join(known)}")
+def integers(option: str, text: str, count: int | None = None) -> tuple[int, ...]:
+    """Read comma-separated integers. Raises ``UserError`` naming the option."""
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or (count is not None and len(numbers) != count):
+        example = "5,5 (X epochs of Default, then Y of the spiking branch)" if count == 2 else "256 or 512,256"
+        raise UserError(f"{option} {text!r} is malformed; give whole numbers such as {example}")
+    return numbers
 
 
 def _check_range(option: str, value: int, low: int, high: int) -> None:

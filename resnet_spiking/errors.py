@@ -1,5 +1,9 @@
 """The one exception that a command turns into a single line and exit code 2."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class UserError(ValueError):
     """Something the user can put right: what was wrong, what is accepted, what to do."""
@@ -11,3 +15,10 @@ def nearest(word: str, known: list[str]) -> str:
 
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def check_known(what: str, value: object, known: Iterable[str]) -> None:
+    """Raise ``UserError``, with the nearest name, unless ``value`` is one of the names in ``known``."""
+    listed = list(dict.fromkeys(known))
+    if value not in listed:
+        raise UserError(f"{what} {value!r} is unknown{nearest(str(value), listed)}; choose from: {', '.join(listed)}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from resnet_spiking.errors import UserError
+from resnet_spiking.errors import UserError, check_known
 from resnet_spiking.terminal import OneLineCommand, OneLineGroup
 
 HELP = """Run the grid of runs and attacks that a study file describes; started again, it does only what is missing.
@@ -83,7 +83,6 @@ def run(
     import os
     import sys
 
-    from resnet_spiking.errors import nearest
     from resnet_spiking.studies.engines import ENGINES
     from resnet_spiking.studies.folder import read_stored_study
     from resnet_spiking.studies.places import with_places
@@ -95,10 +94,7 @@ def run(
 
     if (file is None) == (preset is None):
         raise UserError("give either a study file or --preset quick|seed-table")
-    if engine not in ENGINES:
-        raise UserError(
-            f"--engine {engine!r} is unknown{nearest(engine, list(ENGINES))}; choose from: {', '.join(ENGINES)}"
-        )
+    check_known("--engine", engine, ENGINES)
     if address and engine != "ray":
         raise UserError("--address belongs to --engine ray; add that, or leave --address out")
     if cache_dir and no_cache:

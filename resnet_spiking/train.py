@@ -33,18 +33,6 @@ From scratch, nothing pretrained and nothing frozen:
 """
 
 
-def integers(option: str, text: str, count: int | None = None) -> tuple[int, ...]:
-    """Read comma-separated integers. Raises ``UserError`` naming the option."""
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
-    if not numbers or (count is not None and len(numbers) != count):
-        example = "5,5 (X epochs of Default, then Y of the spiking branch)" if count == 2 else "256 or 512,256"
-        raise UserError(f"{option} {text!r} is malformed; give whole numbers such as {example}")
-    return numbers
-
-
 @click.command(cls=OneLineCommand, help=HELP, context_settings={"show_default": True, "max_content_width": 110})
 @click.option(
     "--neuron",
@@ -162,7 +150,7 @@ def main(
     epochs: str, hidden: str, weights: str | None, image_size: int | None, device: str, data_dir: Path | None,
     output_dir: Path | None, cache_dir: Path | None, no_cache: bool, resume: bool, overwrite: bool, **settings: Any,
 ) -> None:  # fmt: skip
-    from resnet_spiking.config import RunConfig
+    from resnet_spiking.config import RunConfig, integers
 
     if cache_dir and no_cache:
         raise UserError("--cache-dir and --no-cache contradict each other; give one of them")

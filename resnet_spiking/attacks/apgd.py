@@ -16,7 +16,7 @@ from resnet_spiking.attacks.losses import TARGETED, find_loss
 from resnet_spiking.attacks.schedule import checkpoints
 from resnet_spiking.attacks.target import Step, Target
 from resnet_spiking.attacks.threat import Threat, expand
-from resnet_spiking.errors import UserError, nearest
+from resnet_spiking.errors import check_known
 
 MOMENTUM = 0.75
 
@@ -118,8 +118,7 @@ def targeted(
 
     Raises ``UserError`` for an unknown loss, a count below 1 or a ``rho`` outside [0, 1].
     """
-    if loss not in TARGETED:
-        raise UserError(f"loss {loss!r} is unknown{nearest(loss, list(TARGETED))}; choose from: {', '.join(TARGETED)}")
+    check_known("loss", loss, TARGETED)
     for name, value in (("steps", steps), ("restarts", restarts), ("classes", classes)):
         check_count(name, value)
     check_not_negative("rho", rho, most=1)

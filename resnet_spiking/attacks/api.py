@@ -18,7 +18,7 @@ from resnet_spiking.attacks.minimum import MinimumNorm
 from resnet_spiking.attacks.names import AttackEntry, find_attack
 from resnet_spiking.attacks.target import Rule, Target, attackable, make_target
 from resnet_spiking.attacks.threat import NORMS, Norm, Threat, parse_eps
-from resnet_spiking.errors import UserError, nearest
+from resnet_spiking.errors import UserError, check_known, nearest
 from resnet_spiking.training.randomness import generator_for
 
 # Parameters of an attack that are not its options.
@@ -112,8 +112,7 @@ def check_options(entry: AttackEntry, options: dict[str, Any]) -> None:
 
 def _entry(name: str, norm: str, *, minimum: bool) -> AttackEntry:
     entry = find_attack(name)
-    if norm not in NORMS:
-        raise UserError(f"norm {norm!r} is unknown; choose from: {', '.join(NORMS)}")
+    check_known("norm", norm, NORMS)
     if norm not in entry.norms:
         raise UserError(f"{name} works in {' and '.join(entry.norms)} only, not in {norm}")
     if minimum and entry.kind != "minimum-norm":

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from resnet_spiking.errors import UserError, nearest
+from resnet_spiking.attacks.gradients.names import GRID
+from resnet_spiking.errors import UserError, check_known
 
 Kind = Literal["any", "spiking", "stochastic"]
 
@@ -94,7 +95,6 @@ _LITERATURE = (
 )
 _NOISE = Stage("noise", everything=True)
 
-_GRID = ("atan:0.5", "atan:1", "atan:2", "atan:4", "atan:8", "atan:16", "triangle:1", "ste")
 
 _QUICK = Bundle(
     "quick",
@@ -135,7 +135,7 @@ _THOROUGH = Bundle(
         _NOISE,
         *_LITERATURE,
         *(Stage("sapgd", "assg", {"steps": 100}, copy=copy) for copy in range(5)),
-        *(Stage("apgd-ce", mode, {"steps": 100}) for mode in _GRID),
+        *(Stage("apgd-ce", mode, {"steps": 100}) for mode in GRID),
         *(Stage("apgd-dlr", mode, {"steps": 100}) for mode in ("atan:2", "triangle:1")),
         *(Stage("apgd-margin", mode, {"steps": 100}) for mode in ("assg", "atan:2", "triangle:1")),
         *(Stage("apgd-ce", BEST, {"steps": 100}, copy=copy) for copy in range(5)),
@@ -149,7 +149,7 @@ _THOROUGH = Bundle(
         Stage("square", options={"queries": 5000}),
     ),
     minimum_norm=Stage("fmn", "atan:2", {"steps": 500}),
-    checking=Checking(images=100, survivors=50, long_steps=LONG, probes=1000, surrogates=_GRID),
+    checking=Checking(images=100, survivors=50, long_steps=LONG, probes=1000, surrogates=GRID),
 )
 
 BUNDLES = {bundle.name: bundle for bundle in (_QUICK, _STANDARD, _THOROUGH)}
@@ -157,9 +157,7 @@ BUNDLES = {bundle.name: bundle for bundle in (_QUICK, _STANDARD, _THOROUGH)}
 
 def find_bundle(name: str) -> Bundle:
     """Return the bundle of that name. Raises ``UserError``, naming the nearest, when there is none."""
-    if name not in BUNDLES:
-        known = list(BUNDLES)
-        raise UserError(f"--bundle {name!r} is unknown{nearest(name, known)}; choose from: {', '.join(known)}")
+    check_known("--bundle", name, BUNDLES)
     return BUNDLES[name]
 
 

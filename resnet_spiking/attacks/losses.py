@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from resnet_spiking.errors import UserError, nearest
+from resnet_spiking.errors import check_known
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -88,6 +88,5 @@ def find_loss(name: str) -> Loss:
 
     Raises ``UserError`` for an unknown one.
     """
-    if name not in LOSSES:
-        raise UserError(f"loss {name!r} is unknown{nearest(name, list(LOSSES))}; choose from: {', '.join(LOSSES)}")
+    check_known("loss", name, LOSSES)
     return LOSSES[name]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from resnet_spiking.errors import UserError, nearest
+from resnet_spiking.errors import check_known
 
 Kind = Literal["white-box", "black-box", "minimum-norm"]
 
@@ -87,6 +87,5 @@ def find_attack(name: str) -> AttackEntry:
 
     Raises ``UserError``, with the nearest name, for an unknown one.
     """
-    if name not in ATTACKS:
-        raise UserError(f"attack {name!r} is unknown{nearest(name, list(ATTACKS))}; choose from: {', '.join(ATTACKS)}")
+    check_known("attack", name, ATTACKS)
     return ATTACKS[name]

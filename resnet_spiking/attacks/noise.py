@@ -11,7 +11,7 @@ from resnet_spiking.attacks.best import Best, Outcome
 from resnet_spiking.attacks.checks import check_count
 from resnet_spiking.attacks.target import Target
 from resnet_spiking.attacks.threat import Threat
-from resnet_spiking.errors import UserError, nearest
+from resnet_spiking.errors import check_known
 
 KINDS = ("uniform", "corner", "both")
 
@@ -33,8 +33,7 @@ def noise(
 
     Raises ``UserError`` for an unknown kind or a count below 1.
     """
-    if kind not in KINDS:
-        raise UserError(f"kind {kind!r} is unknown{nearest(kind, list(KINDS))}; choose from: {', '.join(KINDS)}")
+    check_known("kind", kind, KINDS)
     check_count("tries", tries)
     drawn = KINDS[:2] if kind == "both" else (kind,)
     best = Best.of_clean(target, images, labels, generator)

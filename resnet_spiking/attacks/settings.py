@@ -9,7 +9,7 @@ from typing import Any, Literal
 from resnet_spiking.attacks.bundles import Bundle
 from resnet_spiking.attacks.target import RULES, Rule
 from resnet_spiking.attacks.threat import Norm, Threat, parse_eps
-from resnet_spiking.errors import UserError, nearest
+from resnet_spiking.errors import UserError, check_known
 
 Order = Literal["ascending", "descending"]
 ORDERS: tuple[Order, ...] = ("ascending", "descending")
@@ -53,14 +53,9 @@ class Settings:
         for option, value in (("batch-size", self.batch_size), ("draws", self.draws), ("votes", self.votes)):
             if value < 1:
                 raise UserError(f"--{option} must be at least 1, not {value}")
-        if self.rule not in (None, *RULES):
-            known = list(RULES)
-            raise UserError(
-                f"--rule {self.rule!r} is unknown{nearest(self.rule, known)}; choose from: {', '.join(known)}"
-            )
-        if self.order not in ORDERS:
-            near = nearest(self.order, list(ORDERS))
-            raise UserError(f"--order {self.order!r} is unknown{near}; choose from: {', '.join(ORDERS)}")
+        if self.rule is not None:
+            check_known("--rule", self.rule, RULES)
+        check_known("--order", self.order, ORDERS)
         if not 0 <= self.seed < 2**63:
             raise UserError(f"--seed must lie between 0 and {2**63 - 1}, not {self.seed}")
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from resnet_spiking.attacks.checks import check_count, check_images
 from resnet_spiking.attacks.gradients.mode import GradientMode, OwnSurrogate
 from resnet_spiking.attacks.losses import Loss, margin, targeted_margin
-from resnet_spiking.errors import UserError, nearest
+from resnet_spiking.errors import UserError, check_known
 from resnet_spiking.network.arithmetic import plain_arithmetic
 from resnet_spiking.network.classifier import Classifier, Decoder
 from resnet_spiking.network.folding import folded
@@ -334,8 +334,8 @@ def make_target(
     check_images(images)
     check_count("draws", draws)
     check_count("votes", votes)
-    if rule not in (None, "single", *RULES):
-        raise UserError(f"rule {rule!r} is unknown{nearest(str(rule), list(RULES))}; choose from: {', '.join(RULES)}")
+    if rule not in (None, "single"):
+        check_known("rule", rule, RULES)
     if not len(images):
         raise UserError("a target needs at least one image, to see what the model returns")
     sample = images[:8]

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from resnet_spiking.errors import UserError
+from resnet_spiking.errors import UserError, check_known
 
 Norm = Literal["linf", "l2"]
 NORMS = ("linf", "l2")
@@ -39,8 +39,7 @@ class Threat:
     eps: float
 
     def __post_init__(self) -> None:
-        if self.norm not in NORMS:
-            raise UserError(f"norm {self.norm!r} is unknown; choose from: {', '.join(NORMS)}")
+        check_known("norm", self.norm, NORMS)
         if parse_eps(self.eps) > 1 and self.norm == "linf":
             raise UserError(
                 f"eps must lie in [0, 1] in Linf (pixels in [0, 1]), not {self.eps}; 8 of 255 levels is 8/255"

@@ -11,7 +11,7 @@ from resnet_spiking.data.fashion_mnist import load_fashion_mnist
 from resnet_spiking.data.folder import TREE, load_folder
 from resnet_spiking.data.images import Dataset
 from resnet_spiking.data.names import DATASETS
-from resnet_spiking.errors import UserError, nearest
+from resnet_spiking.errors import UserError, check_known
 
 
 def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = True, side: int = 224) -> Dataset:
@@ -22,17 +22,16 @@ def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = Tr
 
     Raises ``UserError`` for an unknown name, and for data that is missing or damaged.
     """
+    check_known("--dataset", name, DATASETS)
     if name == "digits":
         return load_digits()
     if name in ("cifar10", "cifar100"):
         return load_cifar(name, data_dir or default_dir(), download=download)
     if name == "fashion-mnist":
         return load_fashion_mnist(data_dir, default_dir(), download=download)
-    if name == "folder":
-        if data_dir is None:
-            raise UserError(f"--dataset folder needs --data-dir; {TREE}")
-        return load_folder(data_dir, side=side)
-    raise UserError(f"--dataset {name!r} is unknown{nearest(name, list(DATASETS))}; choose from: {', '.join(DATASETS)}")
+    if data_dir is None:
+        raise UserError(f"--dataset folder needs --data-dir; {TREE}")
+    return load_folder(data_dir, side=side)
 
 
 def default_dir() -> Path:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from resnet_spiking.errors import UserError, nearest
+from resnet_spiking.errors import UserError, check_known
 from resnet_spiking.network.names import BACKBONES
 from resnet_spiking.network.preprocess import Preprocess
 from resnet_spiking.network.quick_convolution import quicken
@@ -92,10 +92,7 @@ def build_resnet(name: str) -> models.ResNet:
 
     Raises ``UserError`` for a name that is not in ``BACKBONES``.
     """
-    if name not in BACKBONES:
-        raise UserError(
-            f"--backbone {name!r} is unknown{nearest(name, list(BACKBONES))}; choose from: {', '.join(BACKBONES)}"
-        )
+    check_known("--backbone", name, BACKBONES)
     resnet = models.resnet50(weights=None) if name == "resnet50-v1" else models.get_model(name, weights=None)
     if name == "resnet50-v1":
         for module in resnet.modules():

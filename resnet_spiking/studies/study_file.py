@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from resnet_spiking.config import RunConfig
+from resnet_spiking.config import RunConfig, integers
 from resnet_spiking.data.names import DATASETS
-from resnet_spiking.errors import UserError, nearest
+from resnet_spiking.errors import UserError, check_known, nearest
 from resnet_spiking.network.names import BACKBONES
 
 if sys.version_info >= (3, 11):
@@ -125,7 +125,7 @@ def parse_study(values: Mapping[str, Any], where: str) -> Study:
     weights = {}
     for key, entry in _table(values, "backbones", where).items():
         place = f"{where}: [backbones.{key}]"
-        _check_name(key, BACKBONES, f"{where}: backbone")
+        check_known(f"{where}: backbone", key, BACKBONES)
         _check_keys(_expect(entry, dict, place), BACKBONE_KEYS, place)
         if "weights" in entry:
             weights[key] = _expect(entry["weights"], str, f"{place}: weights")
@@ -151,7 +151,7 @@ def _parse_dataset(name: str, entry: object, where: str) -> DatasetEntry:
         raise UserError(f"{where}: {name!r} is no dataset of this package{nearest(name, list(DATASETS))}; add kind, "
                         f"one of {', '.join(DATASETS)}")  # fmt: skip
     kind = _expect(values.get("kind", name), str, f"{where}: kind")
-    _check_name(kind, DATASETS, f"{where}: kind")
+    check_known(f"{where}: kind", kind, DATASETS)
     data_dir = Path(_expect(values["data_dir"], str, f"{where}: data_dir")) if "data_dir" in values else None
     if kind == "digits" and data_dir:
         raise UserError(f"{where}: digits come with scikit-learn; leave data_dir out")
@@ -176,7 +176,7 @@ def _parse_grid(entry: object, datasets: dict[str, DatasetEntry], where: str) ->
     grid.setdefault("dataset", ("digits",))
     known = [*datasets, *DATASETS]
     for name in grid["dataset"]:
-        _check_name(str(name), known, f"{where}: dataset")
+        check_known(f"{where}: dataset", str(name), known)
         if name == "folder" and name not in datasets:
             raise UserError(f"{where}: dataset 'folder' needs [datasets.folder] with its data_dir")
     return grid
@@ -197,11 +197,11 @@ def _parse_axis(axis: str, given: object, where: str) -> tuple[Value, ...]:
 
 def _parse_value(axis: str, value: object, where: str) -> Value:
     if axis == "epochs":
-        return _integers(_expect(value, str, where), where, count=2)
+        return integers(where, _expect(value, str, where), 2)
     if axis == "hidden":
         if isinstance(value, list):
             return tuple(_expect(width, int, where) for width in value)
-        return _integers(str(value), where)
+        return integers(where, str(value))
     wanted = _kinds().get(axis, (int,))
     if value == "none" and type(None) in wanted:
         return None
@@ -223,17 +223,6 @@ def _kinds() -> dict[str, tuple[type, ...]]:
     return {name: get_args(hint) or (hint,) for name, hint in hints.items()}
 
 
-def _integers(text: str, where: str, count: int | None = None) -> tuple[int, ...]:
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
-    if not numbers or (count and len(numbers) != count):
-        example = '"5,5" (X epochs of Default, then Y of the spiking branch)' if count == 2 else '256 or "512,256"'
-        raise UserError(f"{where} {text!r} is malformed; give {example}")
-    return numbers
-
-
 def _parse_attack(entry: object, grids: tuple[Grid, ...], where: str) -> AttackBlock:
     values = dict(_expect(entry, dict, where))
     _check_keys(values, ATTACK_KEYS, where)
@@ -241,8 +230,8 @@ def _parse_attack(entry: object, grids: tuple[Grid, ...], where: str) -> AttackB
     for key in ("bundle", "norm", "order"):
         if key in values:
             kept[key] = _expect(values[key], str, f"{where}: {key}")
-    _check_name(kept.get("norm", "linf"), NORMS, f"{where}: norm")
-    _check_name(kept.get("order", "ascending"), ORDERS, f"{where}: order")
+    check_known(f"{where}: norm", kept.get("norm", "linf"), NORMS)
+    check_known(f"{where}: order", kept.get("order", "ascending"), ORDERS)
     if "samples" in values:
         kept["samples"] = _expect(values["samples"], int, f"{where}: samples")
         if kept["samples"] < 1:
@@ -294,12 +283,6 @@ def _check_keys(values: Mapping[str, Any], known: Iterable[str], where: str) -> 
             raise UserError(
                 f"{where}: {key!r} is unknown{nearest(key, list(known))}; known: {', '.join(sorted(known))}"
             )
-
-
-def _check_name(value: str, known: Iterable[str], where: str) -> None:
-    if value not in known:
-        listed = list(dict.fromkeys(known))
-        raise UserError(f"{where} {value!r} is unknown{nearest(value, listed)}; choose from: {', '.join(listed)}")
 
 
 def _check_folder_name(name: str, where: str) -> None:

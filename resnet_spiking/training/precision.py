@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from resnet_spiking.errors import UserError
+from resnet_spiking.errors import check_known
 from resnet_spiking.network.matrix_units import has_matrix_units
 
 CHOICES = ("auto", "bf16", "fp32")
@@ -15,8 +15,7 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
     Raises ``UserError`` for an unknown name.
     """
-    if name not in CHOICES:
-        raise UserError(f"--precision {name!r} is unknown; choose from: {', '.join(CHOICES)}")
+    check_known("--precision", name, CHOICES)
     if name != "auto":
         return name
     if device.type == "cuda":

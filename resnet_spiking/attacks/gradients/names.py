@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from neurons.parameters import SURROGATES
-from resnet_spiking.errors import UserError, nearest
+from resnet_spiking.errors import UserError, check_known
 
 if TYPE_CHECKING:
     from resnet_spiking.attacks.gradients.mode import GradientMode
@@ -49,10 +49,7 @@ def make_mode(text: str) -> GradientMode:
     Raises ``UserError`` for an unknown name, with the nearest one, and for a value that the mode does not take.
     """
     name, colon, value = str(text).strip().partition(":")
-    if name not in SUMMARIES:
-        raise UserError(
-            f"gradient mode {text!r} is unknown{nearest(name, list_modes())}; choose from: {', '.join(list_modes())}"
-        )
+    check_known("gradient mode", name, SUMMARIES)
     if colon and name in ("own", "ste", "bptr", "relu", "expected"):
         raise UserError(f"gradient mode {name!r} takes no value, not {value!r}")
     return _MAKERS.get(name, _surrogate)(name, value if colon else None)
@@ -94,11 +91,7 @@ def _hart(name: str, value: str | None) -> GradientMode:
     if value is None:
         return Hart()
     family, _, slope = value.partition(":")
-    if family not in SURROGATES:
-        raise UserError(
-            f"the surrogate {family!r} of gradient mode 'hart' is unknown{nearest(family, list(SURROGATES))}; "
-            f"choose from: {', '.join(SURROGATES)}"
-        )
+    check_known("gradient mode 'hart': surrogate", family, SURROGATES)
     return Hart(family, _number(name, "slope", slope or None, _SLOPES.get(family, 1.0), math.inf))
 
 

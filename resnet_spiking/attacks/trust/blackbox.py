@@ -39,7 +39,7 @@ def gradients_win(probe: Probe) -> Check:
             left = int((chosen | (table.tried[radius, place] != NOT_TRIED)).sum())
             worst = max(worst, new / tried * left / len(table))
             if new:
-                parts.append(f"{table.stages[place]} {new} of {tried} at {eps * 255:g}/255")
+                parts.append(f"{table.stages[place]} {new} of {tried} at {probe.radius_text(eps)}")
     value = f"{100 * worst:.2f} %" + (f" ({'; '.join(parts)})" if parts else "")
     return Check("T11", title, value, threshold, worst <= 0.002)
 

@@ -109,5 +109,5 @@ def eight_bits(probe: Probe) -> Check:
         if hit.any():
             bytes_ += int((~probe.target.correct(levels.clamp(0, 255) / 255, labels[hit], confirm)).sum())
     count = len(probe.rows)
-    value = f"{points(floats / count)} % as floats, {points(bytes_ / count)} % as bytes at {eps * 255:g}/255"
+    value = f"{points(floats / count)} % as floats, {points(bytes_ / count)} % as bytes at {probe.radius_text(eps)}"
     return Check("T03", title, value, threshold, floats - bytes_ <= max(1, POINT * count))

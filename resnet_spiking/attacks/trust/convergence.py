@@ -35,7 +35,7 @@ def converged(probe: Probe) -> Check:
     spread = _spread(probe, rows, eps)
     value = (
         f"{checking.long_steps} iterations break {longer.sum()}, {checking.restarts} restarts {again.sum()} of "
-        f"{len(rows)} survivors at {eps * 255:g}/255: {points(fall)} points; spread {spread:.3f}"
+        f"{len(rows)} survivors at {probe.radius_text(eps)}: {points(fall)} points; spread {spread:.3f}"
     )
     return Check("T08", title, value, threshold, fall <= 0.01 and spread <= 0.05)
 

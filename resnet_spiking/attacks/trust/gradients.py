@@ -148,4 +148,4 @@ def unstable(probe: Probe) -> Check:
         margins = probe.target.margins(near, labels, probe.generator("T22", "head"))
         changes.append(((margins - at).abs() / at.abs()).clamp_max(1))
     change = float(torch.stack(changes).mean(0).median())
-    return Check("T22", title, f"{change:.3f} within {probe.eps * 255 / 2:.2g}/255", threshold, change < 0.1)
+    return Check("T22", title, f"{change:.3f} within {probe.radius_text(probe.eps / 2)}", threshold, change < 0.1)

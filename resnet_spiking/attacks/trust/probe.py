@@ -73,6 +73,10 @@ class Probe:
         """Return the first ``checking.survivors`` images that the bundle left standing at ``radius``."""
         return self.examples.surviving(self.radius).nonzero()[0][: self.checking.survivors]
 
+    def radius_text(self, eps: float) -> str:
+        """Return a radius as it is read: levels of 255 in Linf, a length in L2."""
+        return f"{eps * 255:.3g}/255" if self.settings.norm == "linf" else f"{eps:.3g}"
+
     def share_of_all(self, broken: int, tried: int) -> float:
         """Return by how much the reported accuracy at ``radius`` would fall if all survivors were as those tried."""
         left = int(self.examples.surviving(self.radius).sum())

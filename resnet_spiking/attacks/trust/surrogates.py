@@ -118,5 +118,5 @@ def other_modes(probe: Probe) -> Check:
         broken |= new
         parts.append(f"{mode} {int(new.sum())}")
     fall = probe.share_of_all(int(broken.sum()), len(rows))
-    value = f"{', '.join(parts)} of {len(rows)} survivors at {eps * 255:g}/255: {points(fall)} points"
+    value = f"{', '.join(parts)} of {len(rows)} survivors at {probe.radius_text(eps)}: {points(fall)} points"
     return Check("T14", title, value, threshold, fall <= 0.02)
