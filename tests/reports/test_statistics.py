@@ -60,13 +60,51 @@ def test_repeating_a_seed_does_not_make_p_smaller() -> None:
     assert pooled < ten.p  # what counting every seed's images as new ones would have claimed
 
 
-def test_p_is_uniform_or_larger_when_nothing_differs() -> None:
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=9))
+def test_p_of_several_seeds_agrees_with_scipys_permutations(right: list[tuple[int, int]]) -> None:
+    """``right``: for each image, in how many of three seeds either side is right."""
+    first, second = (
+        [np.array([image[side] > seed for image in right]) for seed in range(3)] for side in range(2)
+    )  # fmt: skip
+    flips = stats.permutation_test(
+        [np.array([a for a, _ in right]), np.array([b for _, b in right])],
+        lambda a, b: float(abs(np.sum(a - b))),
+        permutation_type="samples",
+        alternative="greater",
+        n_resamples=np.inf,
+        vectorized=False,
+    )
+    assert paired(first, second).p == pytest.approx(flips.pvalue, abs=1e-12)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 3000), st.integers(0, 3000))
+def test_p_of_one_seed_agrees_with_scipys_binomial_test(better: int, worse: int) -> None:
+    first = np.array([True] * better + [False] * worse, bool)
+    expected = stats.binomtest(better, better + worse).pvalue if better + worse else 1.0
+    assert paired([first], [~first]).p == pytest.approx(expected, rel=1e-9)
+
+
+def test_an_image_that_every_seed_gains_weighs_more_than_one_that_a_single_seed_loses() -> None:
+    # Ten heads on one Default: all of them gain 6 images, one of them loses 6 others: 60 against 6 in the difference.
+    default = np.array([False] * 6 + [True] * 6)
+    heads = [np.ones(12, bool) for _ in range(10)]
+    heads[0][6:] = False
+    found = paired(heads, [default] * 10)
+    assert (found.better, found.worse) == (6, 6)
+    assert found.p < 0.05
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["a Default a seed", "one Default"])
+def test_p_is_uniform_or_larger_when_nothing_differs(shared: bool) -> None:
     chance = np.random.default_rng(0)
     ps = []
     for _ in range(400):
         hard = chance.random(80)  # images differ in how hard they are, alike for both
-        sides = [[chance.random(80) < hard for _ in range(3)] for _ in range(2)]
-        ps.append(paired(*sides).p)
+        first = [chance.random(80) < hard for _ in range(3)]
+        second = [chance.random(80) < hard for _ in range(3)]
+        ps.append(paired(first, second[:1] * 3 if shared else second).p)
     for level in (0.01, 0.05, 0.2):
         # An exact test rejects at most this often; three standard errors of 400 draws are allowed for.
         assert np.mean(np.array(ps) <= level) <= level + 3 * math.sqrt(level * (1 - level) / 400)

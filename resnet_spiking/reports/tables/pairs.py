@@ -18,8 +18,8 @@ NOTES = [
     "the paired differences.",
     "Same answer: share of the test images that both name the same class, whether right or wrong; same runs: seeds in "
     "which they do so on every image.",
-    "p: exact two-sided McNemar test on the same images, each counted once, for whichever side was right in more "
-    "seeds. Not corrected for the number of rows.",
+    "p: exact two-sided sign-flip test of the difference over the images; what the seeds say of one image is not taken "
+    "apart. With one seed, McNemar's exact test. Not corrected for the number of rows.",
 ]
 COLUMNS = [
     Column("first", "first"),
