@@ -48,3 +48,19 @@ def test_each_link_within_the_repository_leads_somewhere(page: Path, link: str) 
         headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
         anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
         assert anchor in anchors | set(re.findall(r'<a id="([^"]*)"', text))
+
+
+def test_the_study_that_fills_the_empty_cells_meets_their_table() -> None:
+    from resnet_spiking.studies.grid import expand
+    from resnet_spiking.studies.study_file import read_study
+
+    (table,) = re.findall(r"<!-- report: matrix (.*fill='.*study (\S+\.toml)') -->", README)
+    asked = {key: value.split(",") for key, value in re.findall(r"(\w+)=([\w.,-]+)", table[0].partition("fill=")[0])}
+    runs = expand(read_study(ROOT / table[1]))
+    assert {(run.dataset, run.config.backbone) for run in runs} == {
+        (dataset, backbone) for dataset in asked["dataset"] if "cifar100" in dataset for backbone in asked["backbone"]
+    }
+    assert {run.config.neuron for run in runs} == {"none", "lif", "paralif-t"}
+    for run in runs:
+        for key in ("optimizer", "freeze_depth", "default_epochs", *(() if run.is_default else ("train", "mode"))):
+            assert str(getattr(run.config, key)) in asked[key]
