@@ -222,7 +222,9 @@ def _counted_once(rows: list[Row]) -> tuple[list[Row], dict[str, str]]:
     kept: dict[tuple[Any, ...], Row] = {}
     twins: dict[str, str] = {}
     for row in rows:
-        network = (*(row["config"].get(name) for name in SEEDS), row["hashes"].get("model") or row["key"])
+        # A Default has no branch whose seed could differ.
+        seeds = SEEDS[:1] if row["variant"] == DEFAULT else SEEDS
+        network = (*(row["config"].get(name) for name in seeds), row["hashes"].get("model") or row["key"])
         same = kept.setdefault(network, row)
         if same is not row:
             twins[row["key"]] = same["key"]

@@ -59,6 +59,13 @@ def _kin(folder: Path, label: str) -> list[Path]:
     return _finished(path for path in alike if path.name != label)
 
 
+def _run_folder(folder: Path, label: str) -> Path:
+    # A run keeps its folder when its dataset gets another name in the study; the key at the label's end stays.
+    named = folder / "runs" / label
+    alike = sorted((folder / "runs").glob(f"*-{label.rpartition('-')[2]}"))
+    return named if named.exists() or not alike else alike[0]
+
+
 def _finished(folders: Iterable[Path]) -> list[Path]:
     return [path for path in sorted(folders) if (path / "result.json").exists()]
 
@@ -73,11 +80,12 @@ def _attack(
     only: str | None = None,
 ) -> None:
     """Attack the runs of ``payload``, or ``only`` one, into ``output``."""
-    runs = [folder / "runs" / run for run in payload["runs"]]
+    runs = [_run_folder(folder, run) for run in payload["runs"]]
     subjects, notes = load_subjects(runs)
     for note in notes:
         environment.report(note)
-    names = None if only is None else [subject.name for subject in subjects if Path(subject.run).name == only]
+    chosen = None if only is None else str(_run_folder(folder, only))
+    names = None if only is None else [subject.name for subject in subjects if subject.run == chosen]
     sample = load_sample(runs[0], payload["samples"], environment.data_dir)
     settings = attack_settings(payload)
     attacker = Attacker(environment.device, environment.report, environment.progress, environment.should_stop)

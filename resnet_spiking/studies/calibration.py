@@ -54,23 +54,24 @@ class _Measured:
     model_bytes: int
 
 
-def estimate(tasks: Iterable[Task], *, threads: int, device: torch.device) -> dict[str, Cost]:
+def estimate(tasks: Iterable[Task], *, threads: int, device: torch.device, cached: bool = True) -> dict[str, Cost]:
     """Return the expected cost of each feature task and run by key; attacks are not estimated.
 
     Each distinct trunk, Default and head is timed once, on random images with random weights: a step of the run's
     batch, or of fewer images where these take long (on small maps an image of a large batch costs a third of one of a
-    small batch). Sizes of image folders are counted. Takes seconds, some more for large networks.
+    small batch). Sizes of image folders are counted. Unless ``cached``, every epoch computes what is frozen. Takes
+    seconds, some more for large networks.
     """
     torch.set_num_threads(threads)
     costs = {}
     for task in tasks:
         if task.run:
             train, test = _images(task)
-            costs[task.key] = _cost(task, task.run.config, train, test, device)
+            costs[task.key] = _cost(task, task.run.config, train, test, device, cached)
     return costs
 
 
-def _cost(task: Task, config: RunConfig, train: int, test: int, device: torch.device) -> Cost:
+def _cost(task: Task, config: RunConfig, train: int, test: int, device: torch.device, cached: bool) -> Cost:
     # Weights and seed do not change what a step costs.
     precision = resolve_precision(config.precision, device)
     alike = replace(
@@ -84,18 +85,22 @@ def _cost(task: Task, config: RunConfig, train: int, test: int, device: torch.de
     if task.kind == "features":
         seconds = network.train_features * train * views + network.test_features * test
         return Cost(seconds, network.train_bytes * train * views + network.test_bytes * test)
+    live = not cached or not config.freeze_depth
+    below, below_test = (network.train_features, network.test_features) if live else (0.0, 0.0)
     if task.run and task.run.is_default:
-        step = network.default_step + (network.train_features if not config.freeze_depth else 0)
+        step, scored = below + network.default_step, below_test + network.default_test
         # Default lies in its own folder and, copied, in the run's.
-        epochs = config.default_epochs
-        return Cost(epochs * (step * train + network.default_test * test), 2 * network.model_bytes)
+        return Cost(config.default_epochs * (step * train + scored * test), 2 * network.model_bytes)
     if config.spiking == "stage":
         step, scored = _measure_stage(_with_stage(alike), device)
-        return Cost(config.spiking_epochs * (step * train + scored * test), network.model_bytes)
-    head, head_test = _measure_head(_head_only(alike), network.pooled, device)
-    below = 0 if config.train == "head" else 1
-    step = head + below * network.default_step
-    scored = head_test + below * network.default_test
+        return Cost(
+            config.spiking_epochs * ((below + step) * train + (below_test + scored) * test), network.model_bytes
+        )
+    step, scored = _measure_head(_head_only(alike), network.pooled, device)
+    if config.train == "decoder":
+        step, scored = below + network.default_step + step, below_test + network.default_test + scored
+    elif not cached:
+        step, scored = below + network.default_test + step, below_test + network.default_test + scored
     return Cost(config.spiking_epochs * (step * train + scored * test), network.model_bytes)
 
 

@@ -32,7 +32,8 @@ def print_dry_run(study: Study, folder: Path, resources: Resources, workers: int
         console.width = 200
     todo = [task for task in tasks if task.key not in done]
     with console.status("timing a few steps of each network"):
-        costs = estimate(todo, threads=resources.threads, device=choose_device(resources.device))
+        device, cached = choose_device(resources.device), resources.cache_dir is not None
+        costs = estimate(todo, threads=resources.threads, device=device, cached=cached)
     # An attack names its networks; that their parts come first goes without saying.
     labels = {task.key: task.label for task in tasks if task.kind != "part"}
     table = Table("task", "reuses", "disk", "time", title=f"{study.name}: {len(tasks)} tasks, {len(todo)} to do")

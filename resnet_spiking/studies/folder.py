@@ -13,7 +13,7 @@ from resnet_spiking.studies.ledger import NAME, Ledger
 from resnet_spiking.studies.study_file import Study, parse_study
 from resnet_spiking.terminal import UNWRITABLE
 from resnet_spiking.training.files import write_json
-from resnet_spiking.training.lock import exclusive
+from resnet_spiking.training.lock import exclusive_soon
 
 FORMAT = 1
 
@@ -33,7 +33,7 @@ def claimed(folder: Path, study: Study, owner: dict[str, Any]) -> Iterator[Ledge
             (folder / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {folder} ({error.strerror}); choose another --output-dir") from None
-    with exclusive(folder, busy=_busy(folder)):
+    with exclusive_soon(folder, busy=_busy(folder)):
         _tidy(folder)
         if not begun:
             remember(folder, study)

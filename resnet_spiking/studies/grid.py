@@ -81,4 +81,6 @@ def _run(study: Study, values: dict[str, Value]) -> Run:
     if given.get("flip") == (entry.kind in MIRRORED):
         # What the dataset does by itself is the same run as one that says nothing.
         given["flip"] = None
-    return Run(name, RunConfig(**{**settings, **given}), entry.data_dir)
+    run = Run(name, RunConfig(**{**settings, **given}), entry.data_dir)
+    # Settings that only a branch reads make no other Default.
+    return default_of(run) if run.is_default else run

@@ -9,14 +9,18 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from resnet_spiking.errors import UserError
 from resnet_spiking.studies.memory import Memory
 from resnet_spiking.studies.pulse import Beat
 from resnet_spiking.studies.stopping import stop_asked
 from resnet_spiking.studies.work import Outcome, Work
+
+if TYPE_CHECKING:
+    from resnet_spiking.config import RunConfig
 
 # A limit on file size is how a quota or a full volume shows up on some systems.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -87,14 +91,26 @@ def _do(work: Work, memory: Memory, beat: Beat, report: Callable[[str], None]) -
     return _KINDS[work.kind](work, environment, beat)
 
 
-def _run(work: Work, environment: Any, beat: Beat) -> Path:
+def _config(work: Work, environment: Any) -> RunConfig:
     from resnet_spiking.config import RunConfig
+    from resnet_spiking.studies.precision import settled_precision
+
+    config = RunConfig.from_dict(work.payload["config"])
+    if config.precision != "auto":
+        return config
+    precision, note = settled_precision(work.folder, environment.device)
+    if note:
+        environment.report(note)
+    return replace(config, precision=precision)
+
+
+def _run(work: Work, environment: Any, beat: Beat) -> Path:
     from resnet_spiking.studies.labels import keep_labels
     from resnet_spiking.studies.traces import keep_traces
     from resnet_spiking.training.configured_data import remember_data
     from resnet_spiking.training.run import train_run
 
-    config = RunConfig.from_dict(work.payload["config"])
+    config = _config(work, environment)
     beat.epochs = {"default": config.default_epochs, "spiking": config.spiking_epochs}
     output = work.folder / "runs" / work.label
     data = remember_data(config, environment)
@@ -108,10 +124,9 @@ def _run(work: Work, environment: Any, beat: Beat) -> Path:
 
 
 def _features(work: Work, environment: Any, beat: Beat) -> None:
-    from resnet_spiking.config import RunConfig
     from resnet_spiking.training.run import prepare_features
 
-    config = RunConfig.from_dict(work.payload["config"])
+    config = _config(work, environment)
     prepare_features(config, work.folder / "runs", environment, pooled=work.payload["pooled"])
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.errors import UserError
-from resnet_spiking.training.files import write_atomically
+from resnet_spiking.training.files import file_sha256, write_atomically
 from resnet_spiking.training.loop import Progress
 
 
@@ -27,14 +27,24 @@ def save_model(path: Path, network: nn.Module, identity: dict[str, str]) -> None
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=header))
 
 
-def load_model(path: Path, network: nn.Module) -> dict[str, str]:
-    """Load what ``save_model`` stored; return its header. Raises ``UserError`` when it does not fit or is damaged."""
+def load_model(path: Path, network: nn.Module, *, sha256: str | None = None) -> dict[str, str]:
+    """Load what ``save_model`` stored; return its header.
+
+    Raises ``UserError`` when it does not fit, is damaged, or is not the file whose ``sha256`` a result names.
+    """
     try:
         with safe_open(path, "pt") as handle:
             identity = dict(json.loads((handle.metadata() or {})["identity"]))
+        if sha256 is not None and (found := file_sha256(path)) != sha256:
+            raise UserError(
+                f"{path} (sha256 {found[:12]}…) is not the file that the result beside it names ({sha256[:12]}…); put "
+                f"that back, or delete {path.parent} and train again"
+            )
         network.load_state_dict(load_file(path))
+    except UserError:
+        raise
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path} is missing or damaged ({error}); train the run again with --overwrite") from None
+        raise UserError(f"{path} is missing or damaged ({error}); delete {path.parent} and train again") from None
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"{path} belongs to another configuration ({reason})") from None
@@ -82,7 +92,7 @@ def load_state(
         begun_on = state.get("basis", basis)
         others = [name for name, value in basis.items() if begun_on.get(name) != value]
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, AttributeError, pickle.UnpicklingError):
-        raise UserError(f"{path} is damaged or no checkpoint; start again with --overwrite") from None
+        raise UserError(f"{path} is damaged or no checkpoint; delete it to start this phase again") from None
     if different:
         raise UserError(
             f"{path} was written with another configuration ({', '.join(different)}); "
@@ -90,8 +100,8 @@ def load_state(
         )
     if others:
         raise UserError(
-            f"{path} was begun on other {', '.join(others)} than there is now; put back what was there, or start again "
-            "with --overwrite"
+            f"{path} was begun on other {', '.join(others)} than there is now; put back what was there, or delete "
+            "it to start this phase again"
         )
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])

@@ -54,9 +54,10 @@ def find_or_train_default(config: RunConfig, parent: Path, frozen: Frozen, env: 
             if not (folder / "result.json").exists():
                 return _train_default(config, folder, frozen, env)
     network = _new_network(config, frozen, env)
-    load_model(folder / "model.safetensors", network)
+    result = read_json(folder / "result.json", "run")
+    load_model(folder / "model.safetensors", network, sha256=result["hashes"]["model"])
     env.report(f"Default {folder.name} is trained already: reusing it")
-    return Default(folder, read_json(folder / "result.json", "run"), network)
+    return Default(folder, result, network)
 
 
 def _new_network(config: RunConfig, frozen: Frozen, env: Environment) -> Decoder:

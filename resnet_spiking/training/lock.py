@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from resnet_spiking.errors import UserError
 
 LOCK = "lock.sqlite"
+PATIENCE = 1.0
 
 
 @contextmanager
@@ -22,6 +24,20 @@ def exclusive(folder: Path, *, busy: str) -> Iterator[None]:
     with _held(folder) as held:
         if not held:
             raise UserError(busy)
+        yield
+
+
+@contextmanager
+def exclusive_soon(folder: Path, *, busy: str) -> Iterator[None]:
+    """As ``exclusive``, but try for a second: who asks whether it is held holds it for a moment."""
+    last = time.monotonic() + PATIENCE
+
+    def wait() -> None:
+        if time.monotonic() > last:
+            raise UserError(busy)
+        time.sleep(PATIENCE / 50)
+
+    with in_turn(folder, wait):
         yield
 
 

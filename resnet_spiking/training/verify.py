@@ -34,11 +34,13 @@ class Comparison:
     agrees: bool
 
 
-def load_network(run: Path, *, weights: str | None = None) -> tuple[torch.nn.Module, Decoder, RunConfig]:
+def load_network(
+    run: Path, *, weights: str | None = None, recorded_only: bool = True
+) -> tuple[torch.nn.Module, Decoder, RunConfig]:
     """Rebuild a finished run's backbone and decoder (in eval mode, fp32, channels last) from its files.
 
-    Raises ``UserError`` when a file is missing or damaged, or the backbone's weights are not the
-    ones that the run was trained on.
+    Raises ``UserError`` when a file is missing or damaged, the backbone's weights are not the ones that the run was
+    trained on, or, ``recorded_only``, the decoder's are not the ones that its result names.
     """
     result = read_json(run / "result.json", "run")
     config = RunConfig.from_dict(result["config"])
@@ -51,7 +53,8 @@ def load_network(run: Path, *, weights: str | None = None) -> tuple[torch.nn.Mod
         )
     build = build_default if result["variant"] == "default" else build_spiking
     decoder = build(config, trunk.stages, trunk.stages.out_channels, result["num_classes"])
-    load_model(run / "model.safetensors", decoder)
+    sha256 = result["hashes"]["model"] if recorded_only else None
+    load_model(run / "model.safetensors", decoder, sha256=sha256)
     parts = trunk.backbone.eval(), Decoder(decoder.stages, decoder.head, "fp32").eval()
     for part in parts:
         part.to(memory_format=torch.channels_last)
@@ -69,7 +72,7 @@ def verify_run(
 ) -> list[Comparison]:
     """Score a run's network again, from pixels to logits in fp32, and compare every recorded figure."""
     result = read_json(run / "result.json", "run")
-    backbone, decoder, config = load_network(run, weights=weights)
+    backbone, decoder, config = load_network(run, weights=weights, recorded_only=False)
     device = device or torch.device("cpu")
     inputs = read_json(run / "config.json", "run")["inputs"]
     data = load_data(config, data_dir or (Path(inputs["data_dir"]) if inputs["data_dir"] else None))

@@ -35,6 +35,28 @@ def test_only_evaluations_that_differ_in_their_networks_are_offered(
     assert how == {"resume": False, "reuse": [tmp_path / "attacks" / f"{prefix}-11111111"], "only": None}
 
 
+def test_runs_made_under_another_name_of_their_dataset_are_found_by_their_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("old-default-1-s0-11111111", "old-lif-1-1-head-s0-22222222", "new-lif-1-1-head-s1-33333333"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    asked: list[list[Path]] = []
+    chosen: list[list[str] | None] = []
+
+    def load_subjects(runs: list[Path]) -> tuple[list[Subject], list[str]]:
+        asked.append(runs)
+        return [Subject(run.name[-8:], torch.nn.Identity(), run=str(run)) for run in runs], []
+
+    monkeypatch.setattr(attacking, "load_subjects", load_subjects)
+    monkeypatch.setattr(attacking, "load_sample", lambda run, samples, data_dir: None)
+    monkeypatch.setattr(attacking, "evaluate", lambda *given, only, **how: chosen.append(only))
+    runs = ["new-default-1-s0-11111111", "new-lif-1-1-head-s0-22222222", "new-lif-1-1-head-s1-33333333"]
+    payload = {"runs": runs, "network": runs[1], "samples": 5, "bundle": "quick", "norm": "linf", "eps": ["1/255"]}
+    attacking.attack_network(tmp_path, "x-44444444", payload, Environment())
+    assert [run.name for run in asked[0]] == [runs[0].replace("new", "old"), runs[1].replace("new", "old"), runs[2]]
+    assert chosen == [["22222222"]]
+
+
 def test_a_network_attacked_ahead_is_taken_over_and_its_part_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

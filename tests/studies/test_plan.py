@@ -134,6 +134,20 @@ def test_heads_of_several_seeds_stand_on_one_default(pictures: Path) -> None:
     assert runs[2] in expand(make_study(pictures, seed=1, neuron="lif"))
 
 
+@pytest.mark.parametrize(
+    "axes",
+    [{"default_seed": 0, "seed": [0, 1, 2]}, {"num_steps": [2, 4]}, {"epochs": ["1,2"]}, {"head_lr": 0.1}],
+    ids=lambda axes: "-".join(axes),
+)
+def test_a_default_that_a_grid_names_beside_its_branches_is_trained_once(axes: dict[str, object]) -> None:
+    grid = {"neuron": ["none", "relu"], **axes}
+    named, unnamed = (
+        expand(parse_study({"name": "x", "grid": [values]}, "x")) for values in (grid, {**grid, "neuron": "relu"})
+    )
+    assert named == unnamed
+    assert sum(run.is_default for run in named) == 1
+
+
 def test_grids_that_overlap_give_each_run_once() -> None:
     grid = {"neuron": "lif", "seed": [0, 1]}
     sweep = {"neuron": "lif", "seed": [0, 1], "num_steps": [20, 50]}

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.images import Dataset, ImageSet
@@ -245,6 +246,21 @@ def test_other_data_and_other_weights_are_noticed(
     assert "data sha256" in [row.figure for row in verify_run(finished) if not row.agrees]
     with pytest.raises(UserError, match="are not the ones"):
         verify_run(finished, weights="bundled")
+
+
+def test_a_default_whose_weights_were_replaced_is_not_branched_from(finished: Path, shapes: Dataset) -> None:
+    (default,) = finished.parent.glob("default-*")
+    other = load_file(default / "model.safetensors")
+    with safe_open(default / "model.safetensors", "pt") as handle:
+        header = handle.metadata()
+    save_file({name: 2 * tensor for name, tensor in other.items()}, default / "model.safetensors", metadata=header)
+    with pytest.raises(UserError, match=r"is not the file that the result beside it names .* or delete .*default-"):
+        train_run(replace(CONFIG, num_steps=2), finished.parent / "other", data=shapes)
+    with pytest.raises(UserError, match="is not the file"):
+        load_network(default)
+    assert "model sha256" in [row.figure for row in verify_run(default) if not row.agrees]
+    shutil.rmtree(default)
+    train_run(replace(CONFIG, num_steps=2), finished.parent / "other", data=shapes, overwrite=True)
 
 
 def test_a_truncated_model_is_refused(finished: Path) -> None:

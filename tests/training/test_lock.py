@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from resnet_spiking.errors import UserError
+from resnet_spiking.training.lock import exclusive, exclusive_soon
+
+
+def test_who_looks_for_a_moment_does_not_keep_a_study_out(tmp_path: Path) -> None:
+    held, taken = threading.Event(), threading.Event()
+
+    def look() -> None:
+        with exclusive(tmp_path, busy="busy"):
+            held.set()
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    held.wait()
+    with pytest.raises(UserError, match="busy"), exclusive(tmp_path, busy="busy"):
+        pass
+    with exclusive_soon(tmp_path, busy="busy"):
+        taken.set()
+    thread.join()
+    assert taken.is_set()
+
+
+def test_a_folder_that_stays_held_is_refused(tmp_path: Path) -> None:
+    with (
+        exclusive(tmp_path, busy="busy"),
+        pytest.raises(UserError, match="busy"),
+        exclusive_soon(tmp_path, busy="busy"),
+    ):
+        pass
