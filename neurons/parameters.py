@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -16,6 +15,9 @@ SurrogateName = Literal["atan", "fast_sigmoid", "sigmoid", "triangle", "rectangl
 MODES: tuple[str, ...] = get_args(Mode)
 RESETS: tuple[str, ...] = get_args(Reset)
 SURROGATES: tuple[str, ...] = get_args(SurrogateName)
+
+LARGEST = 3.4028234663852886e38
+"""The largest finite number of fp32."""
 
 SYNAPSE_DECAY = 0.8
 """`alpha` of a neuron that always has a synapse, when none is given: norse's default, 1 - 0.001 s * 200/s."""
@@ -68,9 +70,9 @@ class NeuronParameters:
         self._number("beta", 0.0, 1.0)
         if self.alpha is not None:
             self._number("alpha", 0.0, 1.0)
-        self._number("threshold", 0.0, math.inf, open_interval=True)
-        self._number("delta_threshold", 0.0, math.inf, open_interval=True)
-        self._number("slope", 0.0, math.inf, open_interval=True)
+        self._number("threshold", 0.0, LARGEST, open_interval=True)
+        self._number("delta_threshold", 0.0, LARGEST, open_interval=True)
+        self._number("slope", 0.0, LARGEST, open_interval=True)
         for field in ("detach_reset", "learn_beta", "learn_alpha", "learn_threshold", "recurrent"):
             value = getattr(self, field)
             if not isinstance(value, bool):

@@ -125,8 +125,8 @@ class RunConfig:
         _check_range("--shifts", self.shifts, 0, 1000)
         _check_range("--num-steps", self.num_steps, 1, 100_000)
         _check_range("--image-size", self.image_size, 32, 4096)
-        for name in ("seed", "branch_seed"):
-            _check_range("--seed", getattr(self, name), 0, 2**63 - 1)
+        _check_range("--seed", self.seed, 0, 2**63 - 1)
+        _check_range("--head-seed" if self.head_seed is not None else "--seed", self.branch_seed, 0, 2**63 - 1)
         for name in ("default_epochs", "spiking_epochs"):
             _check_range("--epochs", getattr(self, name), 0, 100_000)
         for name in ("train_samples", "test_samples"):

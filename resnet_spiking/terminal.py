@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 """A full, exhausted or read-only disk: nothing that the program did wrong."""
 
+UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM)
+"""A path that the system does not have, or not for this user."""
+
 
 class OneLineCommand(click.Command):
     """Bad input ends in one line on stderr and exit code 2; waiting threads leave their cores to others."""
@@ -39,6 +42,9 @@ class OneLineCommand(click.Command):
             click.echo(f"error: {message}", err=True)
             sys.exit(2)
         except OSError as error:
+            if error.errno in UNUSABLE and error.filename is not None:
+                click.echo(f"error: cannot use {error.filename} ({error.strerror}); name another place", err=True)
+                sys.exit(2)
             if error.errno not in UNWRITABLE or error.filename is None:
                 raise
             click.echo(

@@ -75,6 +75,8 @@ BAD = {
     "mixing": (["--mixup", "nan"], "--mixup must be 0 or a positive number"),
     "decay": (["--weight-decay", "inf"], "--weight-decay must be 0 or a positive number"),
     "cache": (["--cache-dir", "here", "--no-cache"], "contradict each other"),
+    "long name": (["--output-dir", "x" * 300], "File name too long"),
+    "threshold": (["--neuron", "lif", "--threshold", "1e39"], "threshold must be a number in (0, 3.4"),
     "target": (["--dataset", "folder", "--data-dir", "cifar", "--weights", "bundled"], "own labels"),
 }
 

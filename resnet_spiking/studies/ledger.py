@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -83,6 +84,8 @@ class Ledger:
                 self._database.executescript(f"PRAGMA user_version = {VERSION};{_TABLES}")
         except sqlite3.DatabaseError as error:
             self._database.close()
+            if not os.access(path, os.R_OK if read_only else os.W_OK):
+                raise UserError(f"cannot write {path} (Permission denied); choose another --output-dir") from None
             raise UserError(
                 f"{path} is damaged or no ledger ({error}); move it away: finished runs beside it are found again"
             ) from None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from resnet_spiking.errors import UserError
 from resnet_spiking.training.precision import resolve_precision
 
 NAME = "precision.json"
@@ -22,7 +23,12 @@ def settled_precision(folder: Path, device: torch.device) -> tuple[str, str | No
     path, here = folder / NAME, resolve_precision("auto", device)
     if not path.exists():
         _settle(path, here)
-    settled = str(json.loads(path.read_text())["auto"])
+    try:
+        settled = resolve_precision(json.loads(path.read_text())["auto"], device)
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f'{path} is damaged; write {{"auto": "bf16"}} or {{"auto": "fp32"}} there, as the results have it'
+        ) from None
     if settled == here:
         return settled, None
     return settled, (

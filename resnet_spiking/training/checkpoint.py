@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from resnet_spiking.config import RunConfig
@@ -24,7 +25,8 @@ def save_model(path: Path, network: nn.Module, identity: dict[str, str]) -> None
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     # One entry: safetensors writes several in an order that changes from process to process.
     header = {"identity": json.dumps(identity, sort_keys=True)}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=header))
+    # Written by us: save_file lets nobody but the owner read its files.
+    write_atomically(path, lambda temporary: temporary.write_bytes(save(tensors, metadata=header)))
 
 
 def load_model(path: Path, network: nn.Module, *, sha256: str | None = None) -> dict[str, str]:
@@ -32,6 +34,8 @@ def load_model(path: Path, network: nn.Module, *, sha256: str | None = None) -> 
 
     Raises ``UserError`` when it does not fit, is damaged, or is not the file whose ``sha256`` a result names.
     """
+    if path.exists() and not os.access(path, os.R_OK):
+        raise UserError(f"cannot read {path} (Permission denied); ask its owner, or name another folder")
     try:
         with safe_open(path, "pt") as handle:
             identity = dict(json.loads((handle.metadata() or {})["identity"]))

@@ -53,10 +53,14 @@ def train_run(
     began = time.perf_counter()
     images = data or remember_data(config, env)
     trunk = remember_trunk(config, images, env)
-    claim_folder(config, output, env, overwrite=overwrite)
+    if not overwrite:
+        claim_folder(config, output, env, overwrite=False)
     frozen = remember_frozen(config, images, trunk, env)
     features_seconds = time.perf_counter() - began
     default = remember_default(config, output.parent, frozen, env)
+    if overwrite:
+        # Only now: what stands in the way of Default must not cost the run that is there.
+        claim_folder(config, output, env, overwrite=True)
     if config.neuron == "none":
         # The Default run is content-addressed and shared; the named run is its own copy.
         for name in ("model.safetensors", "metrics.jsonl"):

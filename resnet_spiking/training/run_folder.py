@@ -40,6 +40,8 @@ def read_json(path: Path, kind: Kind) -> dict[str, Any]:
             f"{folder} holds no run or evaluation ({path.name} is missing); "
             "name a folder that train or attack has finished"
         ) from None
+    except PermissionError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}); ask its owner, or name another folder") from None
     except (OSError, ValueError):
         raise UserError(f"{path} is damaged; make it again with --overwrite") from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:

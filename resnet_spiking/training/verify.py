@@ -70,7 +70,10 @@ def verify_run(
     device: torch.device | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Comparison]:
-    """Score a run's network again, from pixels to logits in fp32, and compare every recorded figure."""
+    """Score a run's network again, from pixels to logits in fp32, and compare what is recorded of it.
+
+    Compared are accuracy, loss, predictions, spike rates, the variant, and the hashes of model and data.
+    """
     result = read_json(run / "result.json", "run")
     backbone, decoder, config = load_network(run, weights=weights, recorded_only=False)
     device = device or torch.device("cpu")
@@ -83,10 +86,13 @@ def verify_run(
     source = features_of(backbone, data.test, precision="fp32", device=device)
     found = score(decoder, source, config.branch_seed, progress)
     recorded = result["test"]
-    differing = sum(a != b for a, b in zip(found.predictions, result["predictions"], strict=False))
+    stored = result["predictions"]
+    differing = sum(a != b for a, b in zip(found.predictions, stored, strict=False))
+    differing += abs(len(found.predictions) - len(stored))
     rows = [
         _exact("data sha256", result["hashes"]["data"], data.sha256),
         _exact("model sha256", result["hashes"]["model"], file_sha256(run / "model.safetensors")),
+        _exact("variant", result["variant"], "default" if config.neuron == "none" else config.neuron),
         _close("accuracy", recorded["accuracy"], found.accuracy),
         _close("loss", recorded["loss"], found.loss),
         Comparison("predictions that differ", 0, differing, differing <= TOLERANCE["accuracy"] * len(data.test)),

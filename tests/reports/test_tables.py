@@ -43,11 +43,13 @@ def test_the_accuracy_table_by_hand(known: Digest) -> None:
     table = accuracy_table(known.groups, ("variant", "n", "accuracy", "difference", "p"))
     # Default: 90, 88, 89 %; lif: 91, 87, 86 %, mean 88, deviations 3, -1, -2, s = sqrt(14 / 2) = 2.6458.
     # Wrong images are the first ones, so both sides differ on: seed 0, images 18-19 (lif right); seed 1, 24-25
-    # and seed 2, 22-27 (Default right). An image counts once: 2 for lif, 22-27 for Default (6): p = 2 * 37 / 2**8.
+    # and seed 2, 22-27 (Default right): two images of +1, four of -1, two of -2, in sum -6. With random signs the six
+    # of 1 give 6 in 1 of 64 cases and 2 or more in 22, the two of 2 give 4 in 1 of 4 and 0 in 2 of 4, so that
+    # p = 2 (22 / 64 / 4 + 1 / 64 / 2) = 12 / 64.
     # relu differs from Default's seed 0 on images 20-29: p = 2 / 2**10.
     assert [[cell.text for cell in row] for row in table.rows] == [
         ["Default", "3", "89.00 ± 1.00 %", "–", "–"],
-        ["lif", "3", "88.00 ± 2.65 %", "−1.00", f"{2 * 37 / 2**8:.3f}"],
+        ["lif", "3", "88.00 ± 2.65 %", "−1.00", f"{12 / 64:.3f}"],
         ["relu", "1", "85.00 %", "−5.00", f"{2 / 2**10:.3f}"],
     ]
     assert [row[2].bold for row in table.rows] == [True, False, False]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from resnet_spiking.errors import UserError
 from resnet_spiking.studies.precision import settled_precision
 from resnet_spiking.training import precision
 
@@ -26,3 +27,11 @@ def test_auto_stays_what_it_was_where_the_study_began(
     assert f"is {settled} in this study" in note
     assert f"would choose {other}" in note
     assert [path.name for path in tmp_path.iterdir()] == ["precision.json"]
+
+
+@pytest.mark.parametrize("text", ["x", "{}", "[1]", '{"auto": "fp8"}'])
+def test_a_damaged_choice_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "precision.json").write_text(text)
+    with pytest.raises(UserError, match=r"precision.json is damaged; write") as caught:
+        settled_precision(tmp_path, CPU)
+    assert "\n" not in str(caught.value)

@@ -236,6 +236,18 @@ def test_a_doctored_figure_is_named(finished: Path, figure: str, wrong: object) 
     assert differing == [{"spike_rates": "spike rate of layer 1"}.get(figure, figure)]
 
 
+def test_missing_predictions_and_another_variant_are_noticed(finished: Path) -> None:
+    result = json.loads((finished / "result.json").read_text())
+    doctored = {**result, "predictions": result["predictions"][:-5], "variant": "paralif-t"}
+    (finished / "result.json").write_text(json.dumps(doctored))
+    differing = {row.figure: row.recomputed for row in verify_run(finished) if not row.agrees}
+    assert differing == {"predictions that differ": 5, "variant": CONFIG.neuron}
+
+
+def test_who_may_read_a_result_may_read_its_model(finished: Path) -> None:
+    assert (finished / "model.safetensors").stat().st_mode == (finished / "result.json").stat().st_mode
+
+
 def test_other_data_and_other_weights_are_noticed(
     finished: Path, shapes: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +271,12 @@ def test_a_default_whose_weights_were_replaced_is_not_branched_from(finished: Pa
     with pytest.raises(UserError, match="is not the file"):
         load_network(default)
     assert "model sha256" in [row.figure for row in verify_run(default) if not row.agrees]
+    # What stands in the way of Default does not cost the finished run that was to be replaced.
+    before = (finished / "result.json").read_bytes()
+    with pytest.raises(UserError, match="is not the file"):
+        train_run(CONFIG, finished, data=shapes, overwrite=True)
+    assert (finished / "result.json").read_bytes() == before
+    assert (finished / "model.safetensors").exists()
     shutil.rmtree(default)
     train_run(replace(CONFIG, num_steps=2), finished.parent / "other", data=shapes, overwrite=True)
 
