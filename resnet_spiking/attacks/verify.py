@@ -17,7 +17,7 @@ from resnet_spiking.attacks.examples import Examples
 from resnet_spiking.attacks.figures import figures_of, paired, trap
 from resnet_spiking.attacks.subjects import Sample, Subject, load_sample, load_subjects
 from resnet_spiking.attacks.target import attackable, make_target
-from resnet_spiking.attacks.trust.suite import unreliable
+from resnet_spiking.attacks.trust.suite import NAMES, unreliable
 from resnet_spiking.errors import UserError
 from resnet_spiking.reports.robustness import csv_text
 from resnet_spiking.training.files import file_sha256
@@ -100,6 +100,7 @@ def _consistent(
     if default is not None and name != "default":
         figures["mcnemar"] = paired(table, default)
     rows = [_same(f"{name}: {figure}", _without_cost(entry.get(figure)), value) for figure, value in figures.items()]
+    rows.append(_same(f"{name}: checks", [check["name"] for check in entry["checks"]], list(NAMES)))
     rows.append(_same(f"{name}: eps", result["eps"], table.eps.tolist()))
     same = np.array_equal(table.images, sample.images.images[sample.indices].numpy())
     same &= np.array_equal(table.label, sample.labels.numpy())

@@ -85,7 +85,7 @@ class Ledger:
         except sqlite3.DatabaseError as error:
             self._database.close()
             if not os.access(path, os.R_OK if read_only else os.W_OK):
-                raise UserError(f"cannot write {path} (Permission denied); choose another --output-dir") from None
+                raise UserError(f"cannot use {path} (Permission denied); name another folder") from None
             raise UserError(
                 f"{path} is damaged or no ledger ({error}); move it away: finished runs beside it are found again"
             ) from None

@@ -352,6 +352,7 @@ def doctored(folder: Path, change: Any) -> None:
         ("lif: mcnemar[1].p", lambda r: r["models"][1]["mcnemar"][1].update(p=1e-9)),
         ("lif: robust[0].attacks.fgsm.tried", lambda r: r["models"][1]["robust"][0]["attacks"]["fgsm"].update(tried=1)),
         ("lif: unreliable", lambda r: r["models"][1].update(unreliable=["T99"])),
+        ("lif: checks", lambda r: r["models"][1].update(checks=[], unreliable=[])),
         ("lif: eps[0]", lambda r: r["eps"].__setitem__(0, 0.01)),
         ("indices[0]", lambda r: r["indices"].__setitem__(0, -1)),
     ],

@@ -45,6 +45,9 @@ CHECKS: tuple[Callable[[Probe], Any], ...] = (
     hygiene.precision,
 )
 
+NAMES = tuple(f"T{number:02d}" for number in range(1, len(CHECKS) + 2))
+"""The names of all verdicts; the last one, on the models' modes, is given when all others are."""
+
 # What these find depends on which other models there are.
 COMPARING = (blackbox.transfer_from_twin, controls.undefended)
 
@@ -65,11 +68,10 @@ def run_checks(
     Raises ``Interrupted`` when asked to stop; call it inside ``attackable(probe.subject.model)``.
     """
     found: list[dict[str, Any]] = []
-    total = len(CHECKS) + 1
+    total = len(NAMES)
     done = {str(check["name"]): dict(check) for check in known}
     with stoppable(should_stop, probe.subject.model, probe.target.climbed):
-        for number, check in enumerate(CHECKS, 1):
-            name = f"T{number:02d}"
+        for number, (name, check) in enumerate(zip(NAMES, CHECKS, strict=False), 1):
             if check in COMPARING:
                 found.append(check(probe).as_dict())
             elif name in done:
