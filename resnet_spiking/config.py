@@ -116,10 +116,10 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_known("--neuron", self.neuron, [*list_neurons(), "none"])
-        check_known("--dataset", self.dataset, list(DATASETS))
-        check_known("--backbone", self.backbone, list(BACKBONES))
+        check_known("--dataset", self.dataset, DATASETS)
+        check_known("--backbone", self.backbone, BACKBONES)
         for field, accepted in CHOICES.items():
-            check_known("--" + field, getattr(self, field), list(accepted))
+            check_known("--" + field, getattr(self, field), accepted)
         _check_range("--freeze-depth", self.freeze_depth, 0, 4)
         _check_range("--batch-size", self.batch_size, 2, 65536)
         _check_range("--shifts", self.shifts, 0, 1000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -40,9 +41,7 @@ def settled_precision(folder: Path, device: torch.device) -> tuple[str, str | No
 def _settle(path: Path, precision: str) -> None:
     offer = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     offer.write_text(json.dumps({"auto": precision}) + "\n")
-    try:
+    # Another worker may be first: its word stands.
+    with suppress(FileExistsError):
         os.link(offer, path)
-    except FileExistsError:
-        pass  # another worker was first
-    finally:
-        offer.unlink()
+    offer.unlink()
