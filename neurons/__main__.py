@@ -6,7 +6,7 @@ import json
 import textwrap
 from typing import Any
 
-from neurons.arguments import OneLineParser
+from neurons.arguments import OneLineParser, run
 from neurons.names import check_name, entries, list_neurons
 
 WIDTH = 100
@@ -83,4 +83,4 @@ def _text(described: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run(main)

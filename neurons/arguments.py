@@ -1,8 +1,11 @@
-"""Arguments of this library's commands: what is wrong with them takes one line."""
+"""What this library's commands share: one line on bad arguments, silence when nobody reads on."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 
@@ -26,3 +29,30 @@ def count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
     return number
+
+
+def seed(text: str) -> int:
+    """A whole number from 0 to 2⁶³ − 1, what torch's generators take.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 2**63:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 2**63 - 1, not {text!r}")
+    return number
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+    """End the process with the status of `main`; with 1 and in silence when the reader of its output has gone."""
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more as it ends, and that must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    raise SystemExit(status)

@@ -7,15 +7,17 @@ differ, and how the gradients of one random weighting of the spikes with respect
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import json
 import math
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from neurons.arguments import OneLineParser, count
+from neurons.arguments import OneLineParser, count, run, seed
 from neurons.names import list_neurons
 from neurons.parameters import Mode, NeuronParameters, unknown
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 EQUAL_GRADIENT = 1e-6
 """Gradients count as equal up to this share of the largest entry."""
+
+MOST_VALUES = 10**7
+"""Of T × width: spikes and gradient of a neuron take 16 bytes a value, and those of all neurons are held at once."""
 
 
 class Condition(NamedTuple):
@@ -102,7 +107,7 @@ def compare(
         steps: T. width: neurons per step, in one sample. seed: of the current, the weights and the draws.
 
     Raises:
-        ValueError: an unknown condition or neuron; T or width below 1.
+        ValueError: an unknown condition or neuron; T or width below 1, or T × width above `MOST_VALUES`.
     """
     import torch
 
@@ -111,6 +116,8 @@ def compare(
             raise ValueError(unknown("condition", condition, list(CONDITIONS)))
     if steps < 1 or width < 1:
         raise ValueError(f"steps and width must be positive, got steps={steps}, width={width}")
+    if steps * width > MOST_VALUES:
+        raise ValueError(f"steps times width must be at most {MOST_VALUES:,}, got steps={steps}, width={width}")
     source = torch.Generator().manual_seed(seed)
     # Both signs, so that what treats negative membranes differently differs; mostly up, so that all of them spike.
     current = 0.6 + 2 * torch.randn(steps, 1, width, dtype=torch.float64, generator=source)
@@ -178,30 +185,50 @@ def _compared(
     )
 
 
-def table(report: Report) -> str:
-    """The report for a terminal: the pairs that are equal, and the others with by how much."""
+def table(report: Report, *, reasons: bool = False) -> str:
+    """The report for a terminal: the pairs that are equal, the others with by how much, and who took no part.
+
+    Args:
+        report: what to show. reasons: say of each neuron why it took no part, instead of naming them.
+    """
     lines = ["  ".join(f"{library} {version}" for library, version in sorted(report.versions.items()))]
-    for condition, summary in ((name, CONDITIONS[name].summary) for name in report.left_out):
-        rows = [pair for pair in report.comparisons if pair.condition == condition]
-        lines.append(f"\n{condition}: {summary}")
-        if not rows:
+    for name in report.left_out:
+        lines.append(f"\n{name}: {CONDITIONS[name].summary}")
+        rows = [pair for pair in report.comparisons if pair.condition == name]
+        if rows:
+            lines += _rows(rows)
+        else:
             lines.append("  nothing to compare")
-            continue
-        width = max(len(row.first) + len(row.second) for row in rows) + 3
-        lines.append(f"  {'pair':<{width}}  equal  spikes differ  gradient cosine  largest difference")
-        for row in sorted(rows, key=lambda row: not row.equal):
-            lines.append(
-                f"  {row.first + ' | ' + row.second:<{width}}  {'yes' if row.equal else 'no':<5}"
-                f"  {row.spike_mismatch:>12.2%}  {row.gradient_cosine:>15.6f}  {row.gradient_difference:>18.1e}"
+        left_out = report.left_out[name]
+        if reasons:
+            lines += [f"  left out: {reason}" for reason in left_out.values()]
+        elif left_out:
+            lines += textwrap.wrap(
+                f"left out: {', '.join(left_out)}", 100, initial_indent="  ", subsequent_indent=" " * 4
             )
+    if not reasons and any(report.left_out.values()):
+        lines.append("\n--json FILE and --neuron NAME say why a neuron is left out")
     return "\n".join(lines)
 
 
+def _rows(rows: list[Comparison]) -> list[str]:
+    width = max(len(row.first) + len(row.second) for row in rows) + 3
+    return [
+        f"  {'pair':<{width}}  equal  spikes differ  gradient cosine  largest difference",
+        *(
+            f"  {row.first + ' | ' + row.second:<{width}}  {'yes' if row.equal else 'no':<5}"
+            f"  {row.spike_mismatch:>12.2%}  {row.gradient_cosine:>15.6f}  {row.gradient_difference:>18.1e}"
+            for row in sorted(rows, key=lambda row: not row.equal)
+        ),
+    ]
+
+
 def draw(report: Report, path: Path) -> None:
-    """A heat map of the differing spikes per condition, as an image file.
+    """A heat map of the differing spikes per condition, as an image file: PNG, or what the name's extension says.
 
     Raises:
         ImportError: matplotlib is not installed.
+        ValueError: matplotlib does not write this kind of file.
     """
     try:
         from matplotlib.figure import Figure
@@ -223,7 +250,20 @@ def draw(report: Report, path: Path) -> None:
         axes.set_yticks(range(len(names)), names)
         if position == len(shown):
             figure.colorbar(image, ax=axes, label="share of spikes that differ")
-    figure.savefig(path, dpi=120)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=120, format=path.suffix[1:] or "png")
+    _write(path, drawn.getvalue())
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a whole file or leave what was there."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -246,7 +286,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--steps", type=count, default=100, help="time steps (default: %(default)s)")
     parser.add_argument("--width", type=count, default=64, help="neurons (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the current (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the current (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report here")
     parser.add_argument("--figure", type=Path, metavar="FILE.png", help="draw heat maps here (needs matplotlib)")
     given = parser.parse_args(arguments)
@@ -256,7 +296,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.figure is not None:
             draw(report, given.figure)
         if given.json is not None:
-            given.json.write_text(json.dumps(report.to_dict(), indent=1) + "\n")
+            _write(given.json, (json.dumps(report.to_dict(), indent=1) + "\n").encode())
     except ValueError as error:
         parser.error(str(error))
     except OSError as error:
@@ -264,9 +304,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ImportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(table(report))
+    print(table(report, reasons=given.neuron is not None))
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run(main)

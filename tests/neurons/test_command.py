@@ -59,3 +59,13 @@ def test_missing_library_is_named(
     listed = capsys.readouterr().out
     assert f"pip install {library}" in listed
     assert "lif  our multi-step LIF" in listed
+
+
+def test_a_reader_that_leaves_early_ends_it_in_silence() -> None:
+    arguments = [sys.executable, "-c", "from neurons.arguments import run; run(lambda: print('x' * 10**6))"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 1

@@ -63,7 +63,18 @@ def test_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--neuron", "lift"], ["--condition", "zer"], ["--steps", "0"], ["--width", "few"], ["--json", "absent/p.json"]],
+    [
+        ["--neuron", "lift"],
+        ["--condition", "zer"],
+        ["--steps", "0"],
+        ["--width", "few"],
+        ["--width", "5000001"],
+        ["--seed", "-1"],
+        ["--seed", str(2**63)],
+        ["--json", "absent/p.json"],
+        ["--figure", "absent/p.png"],
+        ["--figure", "parity.bmpz"],
+    ],
 )
 def test_bad_input_ends_in_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     fast = ["--neuron", "lif", "--neuron", "paralif-t", "--condition", "none", "--steps", "2"]
@@ -73,12 +84,38 @@ def test_bad_input_ends_in_one_line(arguments: list[str], capsys: pytest.Capture
     err = capsys.readouterr().err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
-    assert arguments[1] in err
+    assert arguments[1].removeprefix("parity.") in err
 
 
 def test_table_has_a_row_a_pair() -> None:
     report = compare(["lif", "snntorch-lif", "norse-lifbox"], ["zero"], steps=10)
     assert sum(" | " in line for line in table(report).splitlines()) == 3
+    assert "left out" not in table(report)
+
+
+def test_table_tells_who_took_no_part(capsys: pytest.CaptureFixture[str]) -> None:
+    """By name in a table of all, with the reason where the neurons were named."""
+    report = compare(["lif", "relu", "norse-lif"], ["subtract"], steps=10)
+    assert "  left out: relu, norse-lif\n" in table(report)
+    assert main(["--neuron", "lif", "--neuron", "relu", "--condition", "zero", "--steps", "5"]) == 0
+    assert "left out: relu does not spike" in capsys.readouterr().out
+
+
+def test_a_file_that_cannot_be_written_whole_is_left_as_it_was(tmp_path: Path) -> None:
+    target = tmp_path / "parity.json"
+    target.write_text("before")
+    (tmp_path / "parity.json.part").mkdir()
+    with pytest.raises(SystemExit) as ended:
+        main(["--neuron", "lif", "--condition", "zero", "--steps", "5", "--json", str(target)])
+    assert ended.value.code == 2
+    assert target.read_text() == "before"
+
+
+def test_a_figure_without_extension_keeps_its_name(tmp_path: Path) -> None:
+    arguments = ["--neuron", "lif", "--neuron", "paralif-t", "--condition", "none", "--steps", "5"]
+    assert main([*arguments, "--figure", str(tmp_path / "parity")]) == 0
+    assert (tmp_path / "parity").read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in tmp_path.iterdir()] == ["parity"]
 
 
 def test_heat_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
