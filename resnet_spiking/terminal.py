@@ -56,7 +56,13 @@ class OneLineCommand(click.Command):
 
 
 class OneLineGroup(OneLineCommand, click.Group):
-    """A group of commands with one-line errors."""
+    """A group of commands with one-line errors; alone it shows its help, and that is no error."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args:
+            click.echo(ctx.get_help())
+            ctx.exit()
+        return super().parse_args(ctx, args)
 
 
 def choose_device(name: str) -> torch.device:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -108,20 +109,40 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert not list(tmp_path.glob("runs/*/result.json"))
 
 
-@pytest.mark.parametrize("command", [("resnet_spiking.evaluate",), ("resnet_spiking", "evaluate")])
-def test_evaluating_nothing_is_one_line(tmp_path: Path, command: tuple[str, ...]) -> None:
-    found = run(*command, "absent", cwd=tmp_path)
-    assert found.returncode == 2
-    assert len(found.stderr.strip().splitlines()) == 1
+@pytest.mark.parametrize("module", ["resnet_spiking.__main__", "resnet_spiking.study"])
+def test_a_group_alone_shows_its_help(module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        importlib.import_module(module).main([])
+    shown = capsys.readouterr()
+    assert not stopped.value.code
+    assert shown.out.startswith("Usage: ")
+    assert "Commands:" in shown.out
+    assert not shown.err
 
 
-def test_the_encoder_command_checks_before_it_trains(tmp_path: Path) -> None:
-    data = ("--data-dir", "absent")
-    for arguments in ((*data, "--output", "absent/e.safetensors"), (*data, "--output", "e.safetensors")):
-        found = run("resnet_spiking.encoder", *arguments, cwd=tmp_path)
-        assert found.returncode == 2
-        assert len(found.stderr.strip().splitlines()) == 1
-        assert "absent" in found.stderr
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("resnet_spiking.evaluate", ["absent"]),
+        ("resnet_spiking.__main__", ["evaluate", "absent"]),
+        ("resnet_spiking.encoder", ["--data-dir", "absent", "--output", "absent/e.safetensors"]),
+        ("resnet_spiking.encoder", ["--data-dir", "absent", "--output", "e.safetensors"]),
+    ],
+)
+def test_what_is_absent_is_named_in_one_line(
+    tmp_path: Path,
+    module: str,
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        importlib.import_module(module).main(arguments)
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert stopped.value.code == 2
+    assert len(errors) == 1, errors
+    assert "absent" in errors[0]
 
 
 @pytest.mark.parametrize(
