@@ -14,12 +14,12 @@ from typing import Protocol
 from resnet_spiking.studies.board import Board
 from resnet_spiking.studies.engines import Engine
 from resnet_spiking.studies.folder import needing_room
+from resnet_spiking.studies.intact import TRACES, flaw, is_readable, is_spoiled, read_traces
 from resnet_spiking.studies.labels import has_labels
-from resnet_spiking.studies.ledger import Entry, Ledger
+from resnet_spiking.studies.ledger import Ledger
 from resnet_spiking.studies.plan import PREPARING, Task
 from resnet_spiking.studies.stopping import ask_to_stop, withdraw
 from resnet_spiking.studies.work import Outcome, Resources, Work
-from resnet_spiking.training.files import file_sha256
 
 TICK = 0.25  # seconds between two looks at the engine and at the request to stop
 
@@ -73,44 +73,44 @@ def conduct(
         withdraw(folder)
 
 
-def is_intact(folder: Path, entry: Entry) -> bool:
-    """Say whether a done task's result is still the file that the ledger names by its hash."""
-    if entry.result is None:
-        return True
-    path = folder / entry.result
-    complete = entry.kind != "run" or all(
-        (path.parent / name).is_file() for name in ("model.safetensors", "config.json", "metrics.jsonl")
-    )
-    return complete and path.is_file() and file_sha256(path) == entry.sha256
-
-
 def keep_intact(folder: Path, ledger: Ledger, watch: Watch, tasks: Iterable[Task]) -> None:
-    """Let every done one of ``tasks`` wait again whose result is missing or is no longer what the ledger says.
+    """Let every done one of ``tasks`` wait again whose files are missing, damaged or no longer what the ledger says.
 
-    One run of a dataset whose labels are missing waits too: it is found finished, and writes them.
+    A run that lacks nothing but the traces of its spikes waits too, and so does one run of a dataset whose labels are
+    missing: they are found finished, and write them.
     """
-    keys = {task.key for task in tasks}
+    planned = {task.key: task for task in tasks}
     unlabelled: set[str] = set()
     for entry in ledger.done():
-        if entry.key not in keys:
+        if entry.key not in planned or not entry.result:
             continue
-        if not is_intact(folder, entry):
-            watch.line(f"{entry.label}: files of this finished {entry.kind} are missing or changed, doing it again")
-            if entry.result:
+        run = (folder / entry.result).parent
+        if found := flaw(folder, entry):
+            watch.line(f"{entry.label}: {found}, doing this {entry.kind} again")
+            if entry.kind != "run" or not is_spoiled(run):
                 # A changed result must not be taken for a finished one.
                 (folder / entry.result).unlink(missing_ok=True)
-                run = (folder / entry.result).parent
-                if entry.kind == "run" and not (run / "config.json").exists():
-                    # Beside no config.json they would count as somebody else's, which no run replaces.
-                    for name in ("model.safetensors", "metrics.jsonl", "last.ckpt"):
-                        (run / name).unlink(missing_ok=True)
+            if entry.kind == "run" and not (run / "config.json").exists():
+                # Beside no config.json they would count as somebody else's, which no run replaces.
+                for name in ("model.safetensors", "metrics.jsonl", "last.ckpt"):
+                    (run / name).unlink(missing_ok=True)
             ledger.wait_again(entry.key)
-        elif entry.kind == "run" and entry.result:
+        elif entry.kind == "run":
+            lost = []
+            if planned[entry.key].payload.get("traces") and read_traces(run) is None:
+                (run / TRACES).unlink(missing_ok=True)
+                lost.append("the traces of its spikes")
             data = json.loads((folder / entry.result).read_text())["hashes"]["data"]
             if data not in unlabelled and not has_labels(folder, data):
                 unlabelled.add(data)
-                watch.line(f"{entry.label}: the labels of its test images are missing, writing them again")
+                lost.append("the labels of its test images")
+            if lost:
+                watch.line(f"{entry.label}: {' and '.join(lost)} are missing or damaged, writing them again")
                 ledger.wait_again(entry.key)
+    for result in sorted((folder / "runs").glob("default-*/result.json")):
+        if not is_readable(result):
+            watch.line(f"{result} is damaged: this Default is trained again where a run needs it")
+            result.unlink()
 
 
 class _Conducting:

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from resnet_spiking.attacks.arrays import Arrays, save_arrays
 from resnet_spiking.errors import UserError
-from resnet_spiking.studies.labels import narrow, read_labels
+from resnet_spiking.studies.intact import TRACES, flaw, made, read_curve, read_traces
+from resnet_spiking.studies.labels import labels_path, narrow, read_labels
 from resnet_spiking.studies.ledger import Entry
 from resnet_spiking.training.files import file_sha256, write_atomically, write_json
 
 FORMAT = 1
-READ = {"run": ("result.json", "metrics.jsonl"), "attack": ("result.json",)}
+ROUNDING = 1e-9
 PUBLISHED = ("result.json", "table.csv", "curves.png", "panel.png")
 COPIED = (
     "test",
@@ -43,30 +44,35 @@ def export_study(folder: Path, entries: Iterable[Entry]) -> Path:
     ``manifest.json`` with the sha256 of every file. Each file is replaced as a whole, the manifest
     last; the same runs give the same bytes, apart from measured seconds.
 
-    Raises ``UserError`` before anything is written when files of a finished run or attack are missing.
+    Raises ``UserError`` before anything is written when files of a finished run or attack are missing or damaged.
     """
     done = [entry for entry in entries if entry.state == "done"]
     runs = sorted((entry for entry in done if entry.kind == "run"), key=lambda entry: entry.key)
     attacks = sorted((entry for entry in done if entry.kind == "attack"), key=lambda entry: entry.label)
+    again = f"python -m resnet_spiking.study {shlex.quote(str(folder))}"
     for entry in (*runs, *attacks):
-        _check_complete(folder, entry)
-    results = folder / "results"
-    results.mkdir(exist_ok=True)
+        if found := flaw(folder, entry, published=True):
+            raise UserError(f"{found}; {again} does this {entry.kind} again")
     rows: list[dict[str, Any]] = []
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: Arrays = {}
     curves: list[dict[str, Any]] = []
-    traces: dict[str, NDArray[Any]] = {}
+    traces: Arrays = {}
     for entry in runs:
-        run = _made(folder, entry)
+        run = made(folder, entry)
         result = json.loads((run / "result.json").read_text())
         rows.append(_row(entry, run.name, result))
         arrays[entry.key] = narrow(result["predictions"])
-        curves += _curves(entry.key, run)
-        traces.update(_traces(entry.key, run))
+        curves += [{"key": entry.key, **record} for record in read_curve(run) or ()]
+        traces |= {f"{entry.key}/{name}": array for name, array in _traces(run, again).items()}
     for data_sha256 in sorted({row["hashes"]["data"] for row in rows}):
         labels, classes = read_labels(folder, data_sha256)
         arrays[f"labels-{data_sha256[:16]}"] = labels
         arrays[f"classes-{data_sha256[:16]}"] = np.array(json.dumps(classes))
+    _check_accuracies(folder, rows, arrays, again)
+    results = folder / "results"
+    if results.exists() and not results.is_dir():
+        raise UserError(f"{results} is a file; move it away, then {again} writes the results there")
+    results.mkdir(exist_ok=True)
     written = [
         _write_lines(results / "rows.jsonl", rows),
         _write_arrays(results / "predictions.npz", arrays),
@@ -84,19 +90,6 @@ def export_study(folder: Path, entries: Iterable[Entry]) -> Path:
     }
     write_json(results / "manifest.json", manifest)
     return results
-
-
-def _made(folder: Path, entry: Entry) -> Path:
-    """Return the folder of a run or attack, which keeps its name when its dataset gets another one."""
-    return (folder / entry.result).parent if entry.result else folder / f"{entry.kind}s" / entry.label
-
-
-def _check_complete(folder: Path, entry: Entry) -> None:
-    made = _made(folder, entry)
-    missing = [made / name for name in READ[entry.kind] if not (made / name).is_file()]
-    if missing:
-        again = f"python -m resnet_spiking.study {shlex.quote(str(folder))}"
-        raise UserError(f"{missing[0] if made.is_dir() else made} is missing; {again} does this {entry.kind} again")
 
 
 def _row(entry: Entry, run: str, result: dict[str, Any]) -> dict[str, Any]:
@@ -124,21 +117,30 @@ def _row(entry: Entry, run: str, result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _curves(key: str, run: Path) -> Iterator[dict[str, Any]]:
-    for line in (run / "metrics.jsonl").read_text().splitlines():
-        yield {"key": key, **json.loads(line)}
+def _traces(run: Path, again: str) -> Arrays:
+    if not (run / TRACES).exists():
+        return {}
+    traces = read_traces(run)
+    if traces is None:
+        raise UserError(f"{run / TRACES} is damaged; delete it, then {again}")
+    return traces
 
 
-def _traces(key: str, run: Path) -> Iterator[tuple[str, NDArray[Any]]]:
-    if (run / "traces.npz").exists():
-        with np.load(run / "traces.npz") as stored:
-            for name in ("spikes", "membrane", "image"):
-                yield f"{key}/{name}", stored[name]
+def _check_accuracies(folder: Path, rows: list[dict[str, Any]], arrays: Arrays, again: str) -> None:
+    """Refuse labels by which a run has another accuracy than the one that it measured: no report would take it."""
+    for row in rows:
+        predicted, labels = arrays[row["key"]], arrays[f"labels-{row['hashes']['data'][:16]}"]
+        fits = predicted.shape == labels.shape
+        if not fits or abs(float((predicted == labels).mean()) - row["test"]["accuracy"]) > ROUNDING:
+            path = labels_path(folder, row["hashes"]["data"])
+            raise UserError(
+                f"{path} does not give the accuracy of {row['run']}; delete it, then {again} writes it again"
+            )
 
 
 def _copy_attacks(folder: Path, results: Path, attacks: list[Entry]) -> Iterator[Path]:
     for entry in attacks:
-        source, target = _made(folder, entry), results / "attacks" / entry.label
+        source, target = made(folder, entry), results / "attacks" / entry.label
         target.mkdir(parents=True, exist_ok=True)
         for name in PUBLISHED:
             if name == "result.json":
@@ -155,7 +157,7 @@ def _copy_attacks(folder: Path, results: Path, attacks: list[Entry]) -> Iterator
 
 def _kept_elsewhere(folder: Path, attacks: list[Entry]) -> dict[str, str]:
     """Return the sha256 of adversarial images, which stay in the study's folder: they can be large."""
-    paths = [path for entry in attacks for path in sorted(_made(folder, entry).glob("*.npz"))]
+    paths = [path for entry in attacks for path in sorted(made(folder, entry).glob("*.npz"))]
     return {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
 
 
@@ -165,11 +167,6 @@ def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
     return path
 
 
-def _write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> Path:
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as handle:
-            # numpy stamps every member with the same date: equal arrays give equal bytes.
-            np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
-
-    write_atomically(path, write)
+def _write_arrays(path: Path, arrays: Arrays) -> Path:
+    save_arrays(path, arrays, compressed=True)
     return path

@@ -54,7 +54,8 @@ def holds_study(folder: Path) -> bool:
         raise UserError(f"--output-dir {folder} is a file; name a folder")
     if (folder / "study.json").exists():
         return True
-    if folder.is_dir() and {path.name for path in folder.iterdir()} - {"lock.sqlite", NAME}:
+    # A ledger says that this was a study's folder, which lost its study.json.
+    if folder.is_dir() and not (folder / NAME).exists() and {path.name for path in folder.iterdir()} - {"lock.sqlite"}:
         raise UserError(f"--output-dir {folder} holds files but no study; name a new folder, or a study's")
     return False
 

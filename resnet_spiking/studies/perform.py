@@ -105,6 +105,7 @@ def _config(work: Work, environment: Any) -> RunConfig:
 
 
 def _run(work: Work, environment: Any, beat: Beat) -> Path:
+    from resnet_spiking.studies.intact import is_spoiled, read_curve
     from resnet_spiking.studies.labels import keep_labels
     from resnet_spiking.studies.traces import keep_traces
     from resnet_spiking.training.configured_data import remember_data
@@ -115,12 +116,21 @@ def _run(work: Work, environment: Any, beat: Beat) -> Path:
     output = work.folder / "runs" / work.label
     data = remember_data(config, environment)
     keep_labels(work.folder, data)
-    begun, complete = (output / "config.json").exists(), (output / "model.safetensors").exists()
-    spoiled = (output / "result.json").exists() and not complete
+    begun, spoiled = (output / "config.json").exists(), is_spoiled(output)
     train_run(config, output, environment, data=data, resume=begun and not spoiled, overwrite=spoiled)
+    if read_curve(output) is None:
+        raise UserError(_damaged_source(output))
     if work.payload.get("traces"):
         keep_traces(output, data.test)
     return output / "result.json"
+
+
+def _damaged_source(run: Path) -> str:
+    """Say which Default's damaged curve was copied into ``run``; only training it again would give another."""
+    curve = (run / "metrics.jsonl").read_bytes()
+    alike = [path for path in sorted(run.parent.glob("default-*/metrics.jsonl")) if path.read_bytes() == curve]
+    source = alike[0] if alike else run / "metrics.jsonl"
+    return f"{source} is damaged; delete the folder {source.parent}: the study command trains this Default again"
 
 
 def _features(work: Work, environment: Any, beat: Beat) -> None:

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from neurons import Neuron
 from neurons.unroll import State
+from resnet_spiking.attacks.arrays import save_arrays
 from resnet_spiking.data.images import ImageSet
-from resnet_spiking.training.files import write_atomically
+from resnet_spiking.studies.intact import TRACES
 from resnet_spiking.training.randomness import generator_for
 from resnet_spiking.training.verify import load_network
 
 NEURONS, MEMBRANES = 64, 8
-NAME = "traces.npz"
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,12 @@ def trace_run(run: Path, images: ImageSet, index: int = 0) -> Trace:
 
 def keep_traces(run: Path, images: ImageSet) -> None:
     """Store the trace of the first test image as ``traces.npz`` in a run's folder, once."""
-    if (run / NAME).exists():
+    if (run / TRACES).exists():
         return
     trace = trace_run(run, images)
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as handle:
-            np.savez_compressed(handle, spikes=trace.spikes, membrane=trace.membrane, image=trace.image)
-
-    write_atomically(run / NAME, write)
+    save_arrays(
+        run / TRACES, {"spikes": trace.spikes, "membrane": trace.membrane, "image": trace.image}, compressed=True
+    )
 
 
 def _draw(seed: int) -> torch.Generator:

@@ -16,6 +16,7 @@ from resnet_spiking.studies import dry_run
 from resnet_spiking.studies import study as study_module
 from resnet_spiking.studies.board import TimeLeft
 from resnet_spiking.studies.dry_run import print_dry_run
+from resnet_spiking.studies.export import export_study
 from resnet_spiking.studies.folder import claimed, read_stored_study
 from resnet_spiking.studies.status import is_running, read_board, read_entries
 from resnet_spiking.studies.study import Execution, run_study
@@ -36,13 +37,13 @@ def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return folder, run_inline(study, folder).log
 
 
-def run_inline(study: Study, folder: Path, cache: bool = True) -> Inline:
+def run_inline(study: Study, folder: Path, watch: Silent | None = None) -> Inline:
     engine = Inline()
-    execution = Execution(resources=Resources(cache_dir=folder.parent / "cache" if cache else None))
+    execution = Execution(resources=Resources(cache_dir=folder.parent / "cache"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_module, "start_engine", lambda execution, folder: engine)
-        tally = run_study(study, folder, execution, Silent())
-    assert tally.failed == 0
+        tally = run_study(study, folder, execution, watch or Silent())
+    assert not tally.errors, "; ".join(error for _, error, _ in tally.errors)
     return engine
 
 
@@ -148,6 +149,87 @@ def test_files_that_export_needs_come_back_without_training_what_is_there(finish
     (runs[1] / "config.json").unlink()
     assert sorted(run_inline(study, folder).log[1:]) == sorted(run.name for run in runs)
     assert [(row["test"], row["hashes"]) for row in read_rows(folder)] == [(row["test"], row["hashes"]) for row in rows]
+
+
+def halve(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def test_damaged_files_are_said_and_come_back_training_only_what_must_be(finished: tuple[Path, list[str]]) -> None:
+    folder, _ = finished
+    study, watch = read_stored_study(folder), Silent()
+    before = {path.name: path.read_bytes() for path in (folder / "results").glob("*.npz")}
+    models = {path: path.stat().st_mtime_ns for path in (folder / "runs").glob("*/model.safetensors")}
+    (curve,), (traces,), (labels,) = (
+        folder.glob(name)
+        for name in ("runs/shapes-*-lif-*h1-*/metrics.jsonl", "runs/shapes-*-lif-*-s0-*/traces.npz", "labels/*.json")
+    )
+    for path, damaged in ((labels, b"{"), (traces, b""), (curve, b"")):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=rf"{path} is damaged; .*python -m resnet_spiking.study {folder}"):
+            export_study(folder, read_entries(folder))
+    assert len(set(run_inline(study, folder, watch).log)) == 4  # the check, and a run for each
+    for said in (
+        f"{curve} is damaged, doing this run again",
+        "the traces of its spikes are missing or damaged, writing them",
+        "the labels of its test images are missing or damaged, writing them",
+    ):
+        assert any(said in line for line in watch.lines)
+    assert [path for path in models if path.stat().st_mtime_ns != models[path]] == [
+        curve.with_name("model.safetensors")
+    ]
+    assert {path.name: path.read_bytes() for path in (folder / "results").glob("*.npz")} == before
+    assert run_inline(study, folder).log == []
+
+
+def test_a_default_whose_curve_is_lost_is_named_with_what_brings_it_back(
+    finished: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(finished[0], folder)
+    shutil.copytree(finished[0].parent / "cache", tmp_path / "cache")
+    study, rows = read_stored_study(folder), read_rows(folder)
+    curves = [*(folder / "runs").glob("*default-*/metrics.jsonl")]
+    assert len(curves) == 2
+    for path in curves:
+        path.write_bytes(b"{")
+    (source,) = (folder / "runs").glob("default-*")
+    with pytest.raises(AssertionError, match=rf"{source}/metrics.jsonl is damaged; delete the folder {source}: "):
+        run_inline(study, folder)
+    shutil.rmtree(source)
+    assert len(run_inline(study, folder).log) == 2
+    watch = Silent()
+    for name in ("default-*/result.json", "shapes-*-relu-*h1-*/config.json"):
+        (path,) = (folder / "runs").glob(name)
+        halve(path)
+    run_inline(study, folder, watch)
+    assert any(f"{source}/result.json is damaged: this Default is trained again where" in line for line in watch.lines)
+    assert any("config.json is damaged, doing this run again" in line for line in watch.lines)
+    assert [(row["test"], row["hashes"]) for row in read_rows(folder)] == [(row["test"], row["hashes"]) for row in rows]
+
+
+def test_labels_of_other_images_are_not_published(finished: tuple[Path, list[str]]) -> None:
+    folder, _ = finished
+    (path,) = (folder / "labels").iterdir()
+    stored = json.loads(path.read_text())
+    before = {path: path.read_bytes() for path in (folder / "results").iterdir()}
+    for labels in (stored["labels"][1:], [(label + 1) % len(stored["classes"]) for label in stored["labels"]]):
+        path.write_text(json.dumps({**stored, "labels": labels}))
+        with pytest.raises(UserError, match=rf"{path} does not give the accuracy of .*; delete it, then python -m"):
+            export_study(folder, read_entries(folder))
+    assert {path: path.read_bytes() for path in (folder / "results").iterdir()} == before
+    path.unlink()
+    run_inline(read_stored_study(folder), folder)
+    assert json.loads(path.read_text()) == stored
+
+
+def test_a_folder_that_lost_its_study_takes_it_again(finished: tuple[Path, list[str]]) -> None:
+    folder, _ = finished
+    study = read_stored_study(folder)
+    (folder / "study.json").unlink()
+    assert run_inline(study, folder).log == []
+    assert read_stored_study(folder) == study
 
 
 def test_a_refused_study_leaves_the_one_in_the_folder(finished: tuple[Path, list[str]], pictures: Path) -> None:
