@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 
 from neurons.names import list_neurons
+from resnet_spiking import schema
 from resnet_spiking.data.names import DATASETS
 from resnet_spiking.errors import UserError, check_known
 from resnet_spiking.network.names import BACKBONES
@@ -115,6 +116,9 @@ class RunConfig:
     test_samples: int | None = None
 
     def __post_init__(self) -> None:
+        for setting in fields(self):
+            # Files of runs are read too, which anyone may have changed.
+            _check_kind(setting.name, getattr(self, setting.name), str(setting.type))
         check_known("--neuron", self.neuron, [*list_neurons(), "none"])
         check_known("--dataset", self.dataset, DATASETS)
         check_known("--backbone", self.backbone, BACKBONES)
@@ -132,7 +136,8 @@ class RunConfig:
         for name in ("train_samples", "test_samples"):
             if getattr(self, name) is not None:
                 _check_range("--" + name.replace("_", "-"), getattr(self, name), 2, 10**9)
-        for name in ("lr", "head_lr", "branch_lr", "slope", "distill_temperature"):
+        _check_range("--distill-temperature", self.distill_temperature, 1e-3, 1e3)
+        for name in ("lr", "head_lr", "branch_lr", "slope"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise UserError(f"--{name.replace('_', '-')} must be a positive number, not {value}")
@@ -151,8 +156,10 @@ class RunConfig:
         for name in ("weight_decay", "mixup"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"--{name.replace('_', '-')} must be 0 or a positive number, not {getattr(self, name)}")
-        if not self.hidden or min(self.hidden) < 1:
-            raise UserError(f"--hidden must be positive widths such as 256 or 512,256, not {self.hidden}")
+        if not self.hidden:
+            raise UserError("--hidden must be positive widths such as 256 or 512,256, not empty")
+        for width in self.hidden:
+            _check_range("--hidden", width, 1, 10**6)
         if self.spiking == "stage" and self.neuron != "none":
             self._check_stage()
 
@@ -227,6 +234,27 @@ def integers(option: str, text: str, count: int | None = None) -> tuple[int, ...
     return numbers
 
 
-def _check_range(option: str, value: int, low: int, high: int) -> None:
+def _wholes(value: object) -> str | None:
+    whole = isinstance(value, tuple) and not any(map(schema.whole, value))
+    return None if whole else "must be a list of whole numbers"
+
+
+_KINDS: dict[str, schema.Check] = {
+    "str": schema.text,
+    "bool": schema.flag,
+    "int": schema.whole,
+    "float": schema.number,
+    "tuple[int, ...]": _wholes,
+}
+
+
+def _check_kind(name: str, value: object, annotation: str) -> None:
+    kind, _, nothing = annotation.partition(" | ")
+    problem = None if nothing and value is None else _KINDS[kind](value)
+    if problem:
+        raise UserError(f"--{name.replace('_', '-')} {problem}, not {str(value)[:40]!r}")
+
+
+def _check_range(option: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise UserError(f"{option} must lie between {low} and {high}, not {value}")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.errors import UserError
 from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.files import write_json
+from resnet_spiking.training.records import Kind, check_record
 
 FORMAT = 1
-
-Kind = Literal["run", "evaluation"]
 
 # The field, in config.json and in result.json, that tells one kind from the other.
 _MARKS: dict[Kind, str] = {"run": "config", "evaluation": "models"}
@@ -28,7 +27,8 @@ _WRITTEN: dict[Kind, tuple[str, ...]] = {
 def read_json(path: Path, kind: Kind) -> dict[str, Any]:
     """Read one of the JSON files of a run or an evaluation.
 
-    Raises ``UserError`` when it is missing, damaged, of another format or of the other kind.
+    Raises ``UserError`` when it is missing, damaged, of another format or of the other kind, and for the first field
+    that is not as it was written.
     """
     try:
         value = json.loads(path.read_text())
@@ -42,7 +42,7 @@ def read_json(path: Path, kind: Kind) -> dict[str, Any]:
         ) from None
     except PermissionError as error:
         raise UserError(f"cannot read {path} ({error.strerror}); ask its owner, or name another folder") from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise UserError(f"{path} is damaged; make it again with --overwrite") from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise UserError(f"{path} has another format than this version's ({FORMAT}); train the run again")
@@ -50,6 +50,7 @@ def read_json(path: Path, kind: Kind) -> dict[str, Any]:
         other = next((name for name, mark in _MARKS.items() if mark in value), None)
         found = _NAMED[other] if other else "something else"
         raise UserError(f"{path.parent} holds {found}, not {_NAMED[kind]}; name the folder of one")
+    check_record(value, kind, path)
     return value
 
 
@@ -65,7 +66,7 @@ def check_output(folder: Path, kind: Kind) -> None:
         stored = json.loads((folder / "config.json").read_text())
     except FileNotFoundError:
         stored = {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return  # damaged, and to be made again
     if written and (not isinstance(stored, dict) or _MARKS[kind] not in stored):
         raise UserError(f"{folder} holds a {written[0]} that {_NAMED[kind]} did not write; choose another --output-dir")
