@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,10 +19,10 @@ from resnet_spiking.attacks.target import attackable, make_target
 from resnet_spiking.attacks.trust.suite import NAMES, unreliable
 from resnet_spiking.errors import UserError
 from resnet_spiking.reports.robustness import csv_text
+from resnet_spiking.training.comparison import Comparison, exact, same
 from resnet_spiking.training.files import file_sha256
 from resnet_spiking.training.randomness import generator_for
 from resnet_spiking.training.run_folder import read_json
-from resnet_spiking.training.verify import Comparison
 
 BATCH = 100
 # A deterministic model on another machine may round a borderline logit the other way.
@@ -66,18 +65,18 @@ def compare(
 ) -> list[Comparison]:
     """As ``verify_result``, with the models (one per entry of the result, in order) and the images given."""
     rows = [
-        _exact("data sha256", result["data_sha256"], sample.data_sha256),
-        _same("indices", result["indices"], sample.indices.tolist()),
-        _exact("table.csv", _read(folder / "table.csv"), csv_text(result)),
+        exact("data sha256", result["data_sha256"], sample.data_sha256),
+        same("indices", result["indices"], sample.indices.tolist()),
+        exact("table.csv", _read(folder / "table.csv"), csv_text(result)),
     ]
     tables: dict[str, Examples] = {}
     for entry in result["models"]:
         path = folder / entry["adversarial"]["file"]
         tables[entry["name"]] = Examples.load(path)
-        rows.append(_exact(f"{entry['name']}: stored images sha256", entry["adversarial"]["sha256"], file_sha256(path)))
+        rows.append(exact(f"{entry['name']}: stored images sha256", entry["adversarial"]["sha256"], file_sha256(path)))
     for place, (entry, subject) in enumerate(zip(result["models"], subjects, strict=True)):
         table = tables[entry["name"]]
-        rows.append(_exact(f"{entry['name']}: model sha256", entry["model_sha256"], subject.sha256))
+        rows.append(exact(f"{entry['name']}: model sha256", entry["model_sha256"], subject.sha256))
         rows += _consistent(entry, table, tables.get("default"), result, sample)
         begun = place * len(table)
         total = len(subjects) * len(table)
@@ -99,18 +98,18 @@ def _consistent(
     figures["unreliable"] = unreliable(entry["checks"])
     if default is not None and name != "default":
         figures["mcnemar"] = paired(table, default)
-    rows = [_same(f"{name}: {figure}", _without_cost(entry.get(figure)), value) for figure, value in figures.items()]
-    rows.append(_same(f"{name}: checks", [check["name"] for check in entry["checks"]], list(NAMES)))
-    rows.append(_same(f"{name}: eps", result["eps"], table.eps.tolist()))
-    same = np.array_equal(table.images, sample.images.images[sample.indices].numpy())
-    same &= np.array_equal(table.label, sample.labels.numpy())
-    rows.append(_exact(f"{name}: clean images", "those of the data", "those of the data" if same else "others"))
+    rows = [same(f"{name}: {figure}", _without_cost(entry.get(figure)), value) for figure, value in figures.items()]
+    rows.append(same(f"{name}: checks", [check["name"] for check in entry["checks"]], list(NAMES)))
+    rows.append(same(f"{name}: eps", result["eps"], table.eps.tolist()))
+    those = np.array_equal(table.images, sample.images.images[sample.indices].numpy())
+    those &= np.array_equal(table.label, sample.labels.numpy())
+    rows.append(exact(f"{name}: clean images", "those of the data", "those of the data" if those else "others"))
     kept = table.is_broken
     sound = bool(np.isfinite(table.adversarial).all())
     if kept.any():
         sound &= bool((table.distance(result["norm"])[kept] <= table.smallest_eps[kept] + ROUNDING).all())
         sound &= 0 <= float(table.adversarial.min()) and float(table.adversarial.max()) <= 1
-    rows.append(_exact(f"{name}: ball, box, finite", "inside", "inside" if sound else "outside"))
+    rows.append(exact(f"{name}: ball, box, finite", "inside", "inside" if sound else "outside"))
     return rows
 
 
@@ -123,21 +122,6 @@ def _without_cost(figure: Any) -> Any:
     if "tried" in figure:
         return {key: figure[key] for key in ("accuracy", "tried", "overall") if key in figure}
     return {key: _without_cost(value) for key, value in figure.items()}
-
-
-def _same(figure: str, recorded: Any, recomputed: Any) -> Comparison:
-    """Compare JSON-ready values; name the first part that differs."""
-    if isinstance(recorded, dict) and isinstance(recomputed, dict) and set(recorded) == set(recomputed):
-        parts = [_same(f"{figure}.{key}", recorded[key], recomputed[key]) for key in recomputed]
-    elif isinstance(recorded, list) and isinstance(recomputed, list) and len(recorded) == len(recomputed):
-        parts = [
-            _same(f"{figure}[{place}]", *pair) for place, pair in enumerate(zip(recorded, recomputed, strict=True))
-        ]
-    elif isinstance(recorded, float) and isinstance(recomputed, float):
-        return Comparison(figure, recorded, recomputed, math.isclose(recorded, recomputed, rel_tol=1e-9, abs_tol=1e-12))
-    else:
-        return _exact(figure, json.dumps(recorded), json.dumps(recomputed))
-    return next((part for part in parts if not part.agrees), Comparison(figure, "as reported", "as reported", True))
 
 
 def _rescored(
@@ -185,10 +169,6 @@ def _close(figure: str, recorded: np.ndarray, found: np.ndarray, stochastic: boo
     # The images whose verdict changed are what noise decides: their number bounds the variance of the difference.
     spread = 3 * math.sqrt(max(1, int((recorded != found).sum()))) / max(1, len(recorded)) if stochastic else 0.0
     return Comparison(figure, before, now, abs(before - now) <= max(TOLERANCE, spread))
-
-
-def _exact(figure: str, recorded: str, recomputed: str) -> Comparison:
-    return Comparison(figure, recorded, recomputed, recorded == recomputed)
 
 
 def _read(path: Path) -> str:

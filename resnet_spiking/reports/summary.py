@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from resnet_spiking.training.verify import Comparison
+    from resnet_spiking.training.comparison import Comparison
 
 
 def print_summary(result: dict[str, Any], run: Path) -> None:

@@ -15,7 +15,6 @@ from resnet_spiking.data.feature_cache import FeatureSource
 from resnet_spiking.network.build import build_spiking
 from resnet_spiking.network.calibration import calibrate
 from resnet_spiking.network.classifier import Decoder
-from resnet_spiking.network.evidence import gather_evidence, is_spiking
 from resnet_spiking.network.spiking_stage import SpikingStage
 from resnet_spiking.training.checkpoint import save_model
 from resnet_spiking.training.default import Default
@@ -23,6 +22,7 @@ from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.frozen import Frozen, backbone_identity, basis_of
 from resnet_spiking.training.phase import evaluating, train_phase
 from resnet_spiking.training.pooled import remember_pooled
+from resnet_spiking.training.proof import prove
 from resnet_spiking.training.randomness import generator_for
 
 CALIBRATION_IMAGES = 64
@@ -68,18 +68,7 @@ def train_branch(
     if config.train == "head" and below_head:
         # Scored from pooled features: the stages below are Default's, and ran when it was scored.
         figures["operations"]["stages"] = below_head
-    # T maps of every layer and their graph are held at once: fewer images where stage 4 spikes too.
-    sample = frozen.data.test.balanced(32 if network.on_maps else 256)
-    if is_spiking(network.head):  # type: ignore[arg-type]
-        features = final_test.batch(sample)
-        evidence = gather_evidence(
-            network.head.eval(),  # type: ignore[arg-type]
-            features if config.train == "head" else evaluating(network).pool(features).detach(),
-            frozen.data.test.labels[sample].to(env.device),
-            generator_for(branch.seed, "evidence", device=env.device),
-        ).as_dict()
-    else:
-        evidence = {"spikes": False, "reason": "a control without spikes"}
+    evidence = prove(evaluating(network), final_test, branch.seed, pooled=config.train == "head")
     save_model(output / "model.safetensors", network, backbone_identity(config, frozen.trunk))
     neurons = [neuron.describe(env.device) for neuron in network.head.neurons]  # type: ignore[union-attr]
     return network, {**figures, "evidence": evidence, "neurons": neurons}

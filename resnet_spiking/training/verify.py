@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,24 +16,17 @@ from resnet_spiking.errors import UserError
 from resnet_spiking.network.arithmetic import plain_arithmetic
 from resnet_spiking.network.build import build_default, build_spiking, build_trunk
 from resnet_spiking.network.classifier import Decoder
+from resnet_spiking.network.operations import counting
 from resnet_spiking.training.checkpoint import load_model
+from resnet_spiking.training.comparison import Comparison, exact, same
 from resnet_spiking.training.configured_data import load_data
 from resnet_spiking.training.files import file_sha256
+from resnet_spiking.training.proof import prove
 from resnet_spiking.training.run_folder import read_json
 from resnet_spiking.training.scoring import score
 
 # Another processor or batch kernel may round a borderline logit the other way; more than that is a difference.
-TOLERANCE = {"accuracy": 5e-4, "loss": 1e-3, "spike rate": 1e-3}
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One figure as recorded and as recomputed."""
-
-    figure: str
-    recorded: float | str
-    recomputed: float | str
-    agrees: bool
+TOLERANCE = {"accuracy": 5e-4, "loss": 1e-3, "spike rate": 1e-3, "operations": 1e-3, "evidence": 1e-5}
 
 
 def load_network(
@@ -72,38 +67,63 @@ def verify_run(
 ) -> list[Comparison]:
     """Score a run's network again, from pixels to logits in fp32, and compare what is recorded of it.
 
-    Compared are accuracy, loss, predictions, spike rates, the variant, and the hashes of model and data.
+    Compared are accuracy, loss, predictions, spike rates, operations, the proof that it spikes, the variant, and the
+    hashes of model and data.
     """
     result = read_json(run / "result.json", "run")
+    inputs = read_json(run / "config.json", "run")["inputs"]
     backbone, decoder, config = load_network(run, weights=weights, recorded_only=False)
     device = device or torch.device("cpu")
-    inputs = read_json(run / "config.json", "run")["inputs"]
     data = load_data(config, data_dir or (Path(inputs["data_dir"]) if inputs["data_dir"] else None))
     if len(data.classes) != result["num_classes"]:
         raise UserError(f"{run} was trained on {result['num_classes']} classes, this data has {len(data.classes)}")
     for part in (backbone, decoder):
         part.to(device)
     source = features_of(backbone, data.test, precision="fp32", device=device)
-    found = score(decoder, source, config.branch_seed, progress)
+    with counting(decoder) as counter:
+        found = score(decoder, source, config.branch_seed, progress)
     recorded = result["test"]
     stored = result["predictions"]
     differing = sum(a != b for a, b in zip(found.predictions, stored, strict=False))
     differing += abs(len(found.predictions) - len(stored))
-    rows = [
-        _exact("data sha256", result["hashes"]["data"], data.sha256),
-        _exact("model sha256", result["hashes"]["model"], file_sha256(run / "model.safetensors")),
-        _exact("variant", result["variant"], "default" if config.neuron == "none" else config.neuron),
+    return [
+        exact("data sha256", result["hashes"]["data"], data.sha256),
+        exact("model sha256", result["hashes"]["model"], file_sha256(run / "model.safetensors")),
+        exact("variant", result["variant"], "default" if config.neuron == "none" else config.neuron),
+        same("test images", recorded["images"], len(data.test)),
         _close("accuracy", recorded["accuracy"], found.accuracy),
         _close("loss", recorded["loss"], found.loss),
         Comparison("predictions that differ", 0, differing, differing <= TOLERANCE["accuracy"] * len(data.test)),
+        *_rates(recorded["spike_rates"], found.rates),
+        *_operations(result, counter.figures(len(data.test))),
+        *_evidence(result, None if config.neuron == "none" else prove(decoder, source, config.branch_seed)),
     ]
-    rates = zip(recorded["spike_rates"], found.rates, strict=True)
-    return rows + [_close("spike rate", a, b, f" of layer {index}") for index, (a, b) in enumerate(rates, 1)]
-
-
-def _exact(figure: str, recorded: str, recomputed: str) -> Comparison:
-    return Comparison(figure, recorded, recomputed, recorded == recomputed)
 
 
 def _close(figure: str, recorded: float, recomputed: float, of: str = "") -> Comparison:
     return Comparison(figure + of, recorded, recomputed, abs(recorded - recomputed) <= TOLERANCE[figure])
+
+
+def _rates(recorded: list[float], found: tuple[float, ...]) -> list[Comparison]:
+    if len(recorded) != len(found):
+        return [same("spike rates", len(recorded), len(found))]
+    pairs = enumerate(zip(recorded, found, strict=True), 1)
+    return [_close("spike rate", a, b, f" of layer {index}") for index, (a, b) in pairs]
+
+
+def _operations(result: dict[str, Any], found: dict[str, Any]) -> list[Comparison]:
+    # The first results did not have them.
+    if "operations" not in result:
+        return []
+    tolerance = TOLERANCE["operations"]
+    close = partial(math.isclose, rel_tol=tolerance, abs_tol=tolerance)
+    return [same("operations", result["operations"], found, close)]
+
+
+def _evidence(result: dict[str, Any], found: dict[str, Any] | None) -> list[Comparison]:
+    if found is None and "evidence" not in result:
+        return []
+    recorded, recomputed = (dict(evidence or {}) for evidence in (result.get("evidence"), found))
+    rates, measured = (evidence.pop("rates", {}) for evidence in (recorded, recomputed))
+    rate, logit = (partial(math.isclose, rel_tol=0, abs_tol=TOLERANCE[of]) for of in ("spike rate", "evidence"))
+    return [same("evidence", recorded, recomputed, logit), same("evidence.rates", rates, measured, rate)]

@@ -19,13 +19,13 @@ from resnet_spiking.attacks.settings import make_settings
 from resnet_spiking.attacks.subjects import Sample, Subject
 from resnet_spiking.attacks.sweep import Watch, sweep
 from resnet_spiking.attacks.target import attackable
-from resnet_spiking.attacks.verify import compare
+from resnet_spiking.attacks.verify import compare, verify_result
 from resnet_spiking.data.images import ImageSet
 from resnet_spiking.errors import UserError
 from resnet_spiking.network.classifier import Classifier, Decoder
 from resnet_spiking.network.head import LinearHead
+from resnet_spiking.training.comparison import Comparison
 from resnet_spiking.training.loop import Interrupted
-from resnet_spiking.training.verify import Comparison
 
 SAMPLE = 14
 
@@ -360,6 +360,26 @@ def doctored(folder: Path, change: Any) -> None:
 def test_a_doctored_figure_is_named(copy: Path, figure: str, change: Any) -> None:
     doctored(copy, change)
     assert figure in [row.figure for row in verified(copy)]
+
+
+@pytest.mark.parametrize(
+    ("said", "change"),
+    [
+        ("'seed' must be a whole number", lambda r: r.update(seed="0")),
+        ("'samples' is missing", lambda r: r.pop("samples")),
+        (r"'models\[1\].run' must be a text", lambda r: r["models"][1].update(run=["runs/lif"])),
+        (r"'models\[0\].clean.interval' must be two numbers", lambda r: r["models"][0]["clean"].update(interval=[0.5])),
+        (r"'models\[0\].robust\[0\].attacks.fgsm.tried' must be a whole number, 1 or more",
+         lambda r: r["models"][0]["robust"][0]["attacks"]["fgsm"].update(tried=0)),
+        (r"'models\[1\].checks\[0\].passed' is missing", lambda r: r["models"][1]["checks"][0].pop("passed")),
+        (r"'models\[1\].adversarial' must be an object", lambda r: r["models"][1].update(adversarial="x.npz")),
+        (r"'eps_labels' has 1 radii, default was attacked at 2", lambda r: r["eps_labels"].pop()),
+    ],
+)  # fmt: skip
+def test_a_result_that_was_changed_by_hand_is_one_line(copy: Path, said: str, change: Any) -> None:
+    doctored(copy, change)
+    with pytest.raises(UserError, match=rf"copy/result\.json: the field {said}"):
+        verify_result(copy)
 
 
 def test_a_flipped_byte_in_a_stored_image_is_noticed(copy: Path) -> None:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.images import Dataset, ImageSet
 from resnet_spiking.errors import UserError
+from resnet_spiking.evaluate import main as evaluate
 from resnet_spiking.network.backbone import build_resnet
 from resnet_spiking.training import verify
 from resnet_spiking.training.environment import Environment
@@ -227,13 +228,84 @@ def test_a_finished_run_verifies(finished: Path) -> None:
     assert all(row.agrees for row in rows)
 
 
-@pytest.mark.parametrize(("figure", "wrong"), [("accuracy", 0.0123), ("loss", 9.0), ("spike_rates", [0.99])])
-def test_a_doctored_figure_is_named(finished: Path, figure: str, wrong: object) -> None:
-    result = json.loads((finished / "result.json").read_text())
-    result["test"][figure] = wrong
-    (finished / "result.json").write_text(json.dumps(result))
-    differing = [row.figure for row in verify_run(finished) if not row.agrees]
-    assert differing == [{"spike_rates": "spike rate of layer 1"}.get(figure, figure)]
+def spoil(path: Path, field: str, value: object) -> None:
+    """Write ``value`` into ``field`` of a JSON file, such as ``test.accuracy``; take it out for ``...``."""
+    content = json.loads(path.read_text())
+    *parents, last = field.split(".")
+    place = content
+    for parent in parents:
+        place = place[parent]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    path.write_text(json.dumps(content))
+
+
+DOCTORED = (
+    {
+        "test.accuracy": (0.0123, "accuracy"),
+        "test.loss": (9.0, "loss"),
+        "test.spike_rates": ([0.99], "spike rate of layer 1"),
+        "test.images": (10_000, "test images"),
+        "operations.stages.energy_nJ": (1.0, "operations.stages.energy_nJ"),
+        "evidence.logits_when_cut": (0.1, "evidence.logits_when_cut"),
+        "evidence.rates.layer 1": (0.99, "evidence.rates.layer 1"),
+    },
+    {
+        "test.spike_rates": ([], "spike rates"),
+        "operations.stages": (..., "operations"),
+        "evidence.untrained": (["features"], "evidence.untrained"),
+    },
+    {
+        "operations.Effective_ACs": (0.5, "operations.Effective_ACs"),
+        "evidence": ({"spikes": False, "reason": "a control without spikes"}, "evidence"),
+        "evidence.rates": ({"layer 2": 0.1}, "evidence.rates"),
+    },
+    {"evidence": (..., "evidence")},
+)
+
+
+@pytest.mark.parametrize("changes", DOCTORED)
+def test_doctored_figures_are_named(finished: Path, changes: dict[str, tuple[object, str]]) -> None:
+    for field, (wrong, _) in changes.items():
+        spoil(finished / "result.json", field, wrong)
+    differing = {row.figure for row in verify_run(finished) if not row.agrees}
+    assert {figure for _, figure in changes.values()} <= differing
+    assert differing - {"evidence.rates"} <= {figure for _, figure in changes.values()}
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "wrong", "said"),
+    [
+        ("result", "hashes", [], "the field 'hashes' must be an object, not '[]'"),
+        ("result", "hashes.backbone.sha256", ..., "the field 'hashes.backbone.sha256' is missing"),
+        ("result", "test", ..., "the field 'test' is missing"),
+        ("result", "test.loss", "low", "the field 'test.loss' must be a number, not 'low'"),
+        ("result", "test.loss", 10**400, "the field 'test.loss' must be a number"),
+        ("result", "predictions", "0123", "the field 'predictions' must be a list, not '0123'"),
+        ("result", "num_classes", 2.5, "the field 'num_classes' must be a whole number, 1 or more"),
+        ("result", "evidence", None, "the field 'evidence' must be an object"),
+        ("result", "evidence.rates", ..., "the field 'evidence.rates' is missing"),
+        ("result", "operations.Dense", True, "the field 'operations.Dense' must be a number"),
+        ("result", "config.hidden", "wide", "--hidden must be a list of whole numbers, not 'wide'"),
+        ("result", "config.num_steps", None, "--num-steps must be a whole number, not 'None'"),
+        ("result", "config.lr", -1, "--lr must be a positive number"),
+        ("config", "inputs", ..., "the field 'inputs' is missing"),
+        ("config", "inputs.data_dir", 3, "the field 'inputs.data_dir' must be a text, not '3'"),
+        ("config", "config.seed", True, "--seed must be a whole number, not 'True'"),
+    ],
+)
+def test_a_file_that_was_changed_by_hand_is_one_line(
+    finished: Path, name: str, field: str, wrong: object, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = finished / f"{name}.json"
+    spoil(path, field, wrong)
+    with pytest.raises(SystemExit) as stopped:
+        evaluate([str(finished)])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2
+    assert line.startswith(f"error: {path}: {said}")
 
 
 def test_missing_predictions_and_another_variant_are_noticed(finished: Path) -> None:
