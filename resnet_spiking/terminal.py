@@ -30,6 +30,15 @@ UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM)
 class OneLineCommand(click.Command):
     """Bad input ends in one line on stderr and exit code 2; waiting threads leave their cores to others."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Before a type makes something of it: an empty path would be the current folder.
+        given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        for parameter in self.get_params(ctx):
+            value = given.get(parameter.name or "")
+            if "" in (value if isinstance(value, (list, tuple)) else (value,)):
+                raise click.BadParameter("it is empty; give a value, or leave it out", ctx, parameter)
+        return super().parse_args(ctx, args)
+
     def main(self, *args: Any, **kwargs: Any) -> Any:
         yield_busy_cores()
         try:
@@ -40,6 +49,14 @@ class OneLineCommand(click.Command):
         except (UserError, click.ClickException) as error:
             message = error.format_message() if isinstance(error, click.ClickException) else error
             click.echo(f"error: {message}", err=True)
+            sys.exit(2)
+        except (MemoryError, RuntimeError) as error:
+            if not _lacks_memory(error):
+                raise
+            click.echo(
+                "error: this needs more memory than there is; use smaller batches, fewer time steps or narrower layers",
+                err=True,
+            )
             sys.exit(2)
         except OSError as error:
             if error.errno in UNUSABLE and error.filename is not None:
@@ -53,6 +70,12 @@ class OneLineCommand(click.Command):
                 err=True,
             )
             sys.exit(2)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    # torch has a class of its own for GPUs alone; importing it for that would cost every --help a second.
+    named = "DefaultCPUAllocator" in str(error) or type(error).__name__ == "OutOfMemoryError"
+    return named or isinstance(error, MemoryError)
 
 
 class OneLineGroup(OneLineCommand, click.Group):
@@ -73,7 +96,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f"--device {name!r} is unknown; give cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
+    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index is not None):
         raise UserError(f"--device {name!r} is not supported; give cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(

@@ -135,6 +135,8 @@ BAD = {
     "verify and run": (["runs/lif", "--verify", "a"], "no runs"),
     "resume nothing": (["runs/lif", "--resume", "--output-dir", "absent"], "no evaluation to resume"),
     "output": (["runs/lif", "--output-dir", "/proc/forbidden/a"], "cannot write"),
+    "empty run": (["runs/lif", ""], "'RUN [RUN…]': it is empty; give a value, or leave it out"),
+    "empty reuse": (["runs/lif", "--reuse", ""], "'--reuse': it is empty"),
     "only": (["runs/lif", "--only", "lift"], "no model is called lift; there is default, lif"),
 }
 

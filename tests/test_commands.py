@@ -78,6 +78,13 @@ BAD = {
     "cache": (["--cache-dir", "here", "--no-cache"], "contradict each other"),
     "long name": (["--output-dir", "x" * 300], "File name too long"),
     "threshold": (["--neuron", "lif", "--threshold", "1e39"], "threshold must be a number in (0, 3.4"),
+    "width": (["--hidden", "99999999999999"], "--hidden must lie between 1 and 1000000"),
+    "temperature": (["--distill", "1", "--distill-temperature", "1e-40"], "must lie between 0.001 and 1000"),
+    "numbered cpu": (["--device", "cpu:3"], "give cpu, cuda or cuda:N"),
+    "empty output": (["--output-dir", ""], "Invalid value for '--output-dir': it is empty"),
+    "empty data": (["--data-dir="], "'--data-dir': it is empty"),
+    "empty cache": (["--cache-dir", ""], "'--cache-dir': it is empty"),
+    "empty weights": (["--weights", ""], "'--weights': it is empty"),
     "target": (["--dataset", "folder", "--data-dir", "cifar", "--weights", "bundled"], "own labels"),
 }
 
