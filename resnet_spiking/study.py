@@ -97,6 +97,12 @@ def run(
     check_known("--engine", engine, ENGINES)
     if address and engine != "ray":
         raise UserError("--address belongs to --engine ray; add that, or leave --address out")
+    if task_gpus is not None:
+        if engine != "ray":
+            raise UserError("--task-gpus belongs to --engine ray; add that, or leave --task-gpus out")
+        # Written so that NaN, which compares to nothing, is refused; Ray has shares of one GPU, not of several.
+        if not (0 <= task_gpus <= 1 or (task_gpus > 1 and task_gpus.is_integer())):
+            raise UserError(f"--task-gpus must be a share of one GPU, 0 to 1, or a whole number, not {task_gpus:g}")
     if cache_dir and no_cache:
         raise UserError("--cache-dir and --no-cache contradict each other; give one of them")
     if preset:

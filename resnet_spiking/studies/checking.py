@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from resnet_spiking.config import content_key
+from resnet_spiking.errors import UserError
 from resnet_spiking.network.build import check_head
 from resnet_spiking.studies.grid import expand
 from resnet_spiking.studies.study_file import parse_study
@@ -22,5 +23,8 @@ def check_study(values: dict[str, Any]) -> None:
     if study.attacks:
         from resnet_spiking.studies.attacking import attack_settings
 
-        for block in study.as_dict()["attack"]:
-            attack_settings(block)
+        for number, block in enumerate(study.as_dict()["attack"], 1):
+            try:
+                attack_settings(block)
+            except UserError as error:
+                raise UserError(f"[[attack]] {number}: {error}") from None

@@ -238,7 +238,7 @@ def _parse_attack(entry: object, grids: tuple[Grid, ...], where: str) -> AttackB
             raise UserError(f"{where}: samples must be at least 1, not {kept['samples']}")
     if "eps" in values:
         listed = values["eps"] if isinstance(values["eps"], list) else [values["eps"]]
-        kept["eps"] = tuple(str(radius) for radius in listed)
+        kept["eps"] = tuple(_parse_radius(radius, f"{where}: eps") for radius in listed)
     for key, axis in FILTERS.items():
         if key not in values:
             continue
@@ -257,6 +257,12 @@ def _parse_attack(entry: object, grids: tuple[Grid, ...], where: str) -> AttackB
         if isinstance(value, tuple) and (not value or len(set(value)) != len(value)):
             raise UserError(f"{where}: {key} must list different values, not {list(value)}")
     return AttackBlock(**kept)
+
+
+def _parse_radius(value: object, where: str) -> str:
+    if type(value) not in (str, int, float):
+        raise UserError(f'{where} must be a text such as "8/255" or a number such as 0.03, not {value!r}')
+    return str(value).strip()
 
 
 def _table(values: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:

@@ -16,6 +16,11 @@ BAD = {
     "file": (["absent.toml"], "cannot be read"),
     "engine": (["--preset", "quick", "--engine", "rey"], "did you mean 'ray'"),
     "address": (["--preset", "quick", "--address", "x:1"], "--address belongs to --engine ray"),
+    "gpus": (["--preset", "quick", "--task-gpus", "1"], "--task-gpus belongs to --engine ray"),
+    **{
+        f"gpus {number}": (["--preset", "quick", "--engine", "ray", "--task-gpus", number], "share of one GPU, 0 to 1")
+        for number in ("nan", "inf", "-1", "1.5")
+    },
     "cache": (["--preset", "quick", "--no-cache", "--cache-dir", "x"], "contradict"),
     "data": (["--preset", "quick", "--data-dir", "digit=x"], "did you mean 'digits'"),
     "place": (["--preset", "quick", "--data-dir", "digits=absent"], "digits come with scikit-learn"),

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnet_spiking.errors import UserError
+from resnet_spiking.studies.checking import check_study
 from resnet_spiking.studies.places import absolute, with_places
 from resnet_spiking.studies.presets import PRESETS, load_preset
 from resnet_spiking.studies.study_file import parse_study, read_study
@@ -36,6 +37,9 @@ WRONG = {
     "attack": ("[[grid]]\n[attack]\nepsilon = 1", "'epsilon' is unknown"),
     "attack seed": ("[[grid]]\nseed = [0, 1]\n[attack]\nseeds = [2]", "seeds 2 is in no grid"),
     "eps": ('[[grid]]\n[attack]\neps = ["1/255", "1/255"]', "different values"),
+    "eps truth": ("[[grid]]\n[attack]\neps = [true]", "eps must be a text such as .* or a number .*, not True"),
+    "eps nested": ('[[grid]]\n[attack]\neps = [["1/255"]]', r"eps must be a text .*, not \['1/255'\]"),
+    "eps space": ('[[grid]]\n[attack]\neps = ["1/255", "1/255 "]', "different values"),
     "dataset folder": ('[datasets."a/b"]\nkind = "digits"\n[[grid]]', "'a/b' names a folder; use letters"),
     "dataset elsewhere": ('[datasets."../../esc"]\nkind = "digits"\n[[grid]]', "names a folder"),
     "dataset size": ("[datasets.digits]\nimage_size = 0\n[[grid]]", "image-size must lie between 32 and 4096, not 0"),
@@ -54,6 +58,13 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, case: str) -> Non
         read_study(path)
     assert "mine.toml" in str(caught.value)
     assert "\n" not in str(caught.value).rstrip() or case == "toml"
+
+
+@pytest.mark.parametrize("radius", [float("nan"), float("inf"), -1, "-1/255", 2])
+def test_a_radius_that_no_attack_has_is_refused_before_any_work(radius: object) -> None:
+    study = parse_study({"name": "x", "grid": {}, "attack": [{}, {"eps": [radius]}]}, "x")
+    with pytest.raises(UserError, match=r"^\[\[attack\]\] 2: eps must (be 0 or a positive number|lie in \[0, 1\])"):
+        check_study(study.as_dict())
 
 
 def test_a_missing_file_and_a_binary_one(tmp_path: Path) -> None:
