@@ -87,13 +87,29 @@ def test_attack_then_verify(at: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
     assert call("--verify", "a") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "verified"
+    # From another folder, all moved together, and as it was recorded before: by the name alone that was typed.
+    (at / "elsewhere").mkdir()
+    for name in ("runs", "a"):
+        shutil.move(at / name, at / "elsewhere" / name)
+    assert str(at) not in (at / "elsewhere" / "a" / "result.json").read_text()
+    assert call("--verify", "elsewhere/a") == 0
+    for name in ("runs", "a"):
+        shutil.move(at / "elsewhere" / name, at / name)
+    for model in result["models"]:
+        del model["way"]
+    (at / "a" / "result.json").write_text(json.dumps(result))
+    assert call("--verify", "a") == 0
+    capsys.readouterr()
     result["models"][1]["robust"][0]["accuracy"] += 0.125
     (at / "a" / "result.json").write_text(json.dumps(result))
     assert call("--verify", "a") == 1
     assert "NOT verified: " in capsys.readouterr().out
     shutil.rmtree(at / "runs" / "lif")
     assert call("--verify", "a") == 2
-    assert "runs/lif" in capsys.readouterr().err
+    assert (
+        capsys.readouterr().err.splitlines()[-1]
+        == "error: a is of lif, whose run is not in runs/lif; put it back there"
+    )
 
 
 def test_a_single_attack_and_a_missing_default(at: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,6 +151,7 @@ BAD = {
     "verify and run": (["runs/lif", "--verify", "a"], "no runs"),
     "resume nothing": (["runs/lif", "--resume", "--output-dir", "absent"], "no evaluation to resume"),
     "output": (["runs/lif", "--output-dir", "/proc/forbidden/a"], "cannot write"),
+    "data of digits": (["runs/lif", "--data-dir", "PICTURES"], "leave --data-dir out"),
     "empty run": (["runs/lif", ""], "'RUN [RUN…]': it is empty; give a value, or leave it out"),
     "empty reuse": (["runs/lif", "--reuse", ""], "'--reuse': it is empty"),
     "only": (["runs/lif", "--only", "lift"], "no model is called lift; there is default, lif"),

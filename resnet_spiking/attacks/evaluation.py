@@ -32,6 +32,7 @@ from resnet_spiking.reports.robustness_figures import save_curves, save_panel
 from resnet_spiking.training.files import file_sha256, write_json
 from resnet_spiking.training.provenance import provenance
 from resnet_spiking.training.run_folder import FORMAT, check_output, read_json
+from resnet_spiking.training.whereabouts import from_folder, named
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def evaluate(
             entry = dict(done.entry) if done else _entry(subject, targets[subject.name], swept, before, settings)
             entry.pop("mcnemar", None)
             # Where its folder is now: it may have been attacked on another machine.
-            entry["run"] = subject.run
+            entry |= _where(subject, output)
             entry |= _beside(subject, targets, swept)
             began = time.perf_counter()
             entry["checks"] = run_checks(
@@ -271,6 +272,13 @@ def _beside(subject: Subject, names: Collection[str], swept: dict[str, Sweep]) -
     if "default" in swept and subject.name != "default":
         found["mcnemar"] = paired(swept[subject.name].examples, swept["default"].examples)
     return found
+
+
+def _where(subject: Subject, output: Path) -> dict[str, str]:
+    """Return how the result names the folder of a model's run: as it was given, and the way from the result's."""
+    if not subject.run:
+        return {"run": ""}
+    return {"run": named(Path(subject.run)), "way": from_folder(Path(subject.run), output)}
 
 
 def _entry(

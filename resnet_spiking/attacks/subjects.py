@@ -16,8 +16,9 @@ from resnet_spiking.errors import UserError
 from resnet_spiking.network.build import state_sha256
 from resnet_spiking.network.classifier import Classifier
 from resnet_spiking.training.configured_data import load_data
-from resnet_spiking.training.run_folder import read_json
+from resnet_spiking.training.run_folder import read_json, stored_data_dir
 from resnet_spiking.training.verify import load_network
+from resnet_spiking.training.whereabouts import beside
 
 SAMPLES = 1000
 
@@ -82,12 +83,12 @@ def load_subjects(runs: list[Path], *, weights: str | None = None) -> tuple[list
     results = {run: read_json(run / "result.json", "run") for run in _distinct(runs)}
     if all(result["variant"] != "default" for result in results.values()):
         first, result = next(iter(results.items()))
-        beside = first.parent / result["default"]["run"]
-        if (beside / "result.json").exists():
-            results = {beside: read_json(beside / "result.json", "run"), **results}
-            notes.append(f"added {beside}, the Default that {first} was branched from, to pair with")
+        default = beside(first) / result["default"]["run"]
+        if (default / "result.json").exists():
+            results = {default: read_json(default / "result.json", "run"), **results}
+            notes.append(f"added {default}, the Default that {first} was branched from, to pair with")
         else:
-            notes.append(f"no Default among the runs, and {beside} is gone: nothing to pair with, no McNemar test")
+            notes.append(f"no Default among the runs, and {default} is gone: nothing to pair with, no McNemar test")
     hashes = {run: result["hashes"]["data"] for run, result in results.items()}
     if len(set(hashes.values())) > 1:
         raise UserError(
@@ -107,9 +108,7 @@ def load_sample(run: Path, samples: int | None, data_dir: Path | None = None) ->
     Raises ``UserError`` when the data is missing, is not what the run was trained on, or holds fewer images.
     """
     result = read_json(run / "result.json", "run")
-    inputs = read_json(run / "config.json", "run")["inputs"]
-    stored = Path(inputs["data_dir"]) if inputs["data_dir"] else None
-    data = load_data(RunConfig.from_dict(result["config"]), data_dir or stored)
+    data = load_data(RunConfig.from_dict(result["config"]), data_dir or stored_data_dir(run))
     if data.sha256 != result["hashes"]["data"]:
         raise UserError(
             f"this data (sha256 {data.sha256[:12]}…) is not what {run} was trained on "

@@ -23,6 +23,7 @@ from resnet_spiking.training.comparison import Comparison, exact, same
 from resnet_spiking.training.files import file_sha256
 from resnet_spiking.training.randomness import generator_for
 from resnet_spiking.training.run_folder import read_json
+from resnet_spiking.training.whereabouts import places
 
 BATCH = 100
 # A deterministic model on another machine may round a borderline logit the other way.
@@ -47,12 +48,23 @@ def verify_result(
     Raises ``UserError`` when a file, a run or the data is missing.
     """
     result = read_json(folder / "result.json", "evaluation")
-    runs = [Path(entry["run"]) for entry in result["models"]]
+    runs = [_run_of(folder, entry) for entry in result["models"]]
     subjects, _ = load_subjects(runs, weights=weights)
     by_run = {subject.run: subject for subject in subjects}
     sample = load_sample(runs[0], result["samples"], data_dir)
-    chosen = [by_run[entry["run"]] for entry in result["models"]]
+    chosen = [by_run[str(run)] for run in runs]
     return compare(folder, result, chosen, sample, device or torch.device("cpu"), progress)
+
+
+def _run_of(folder: Path, entry: dict[str, Any]) -> Path:
+    """Return where the run of a model lies, as seen from here."""
+    sought = places(folder, entry.get("way"), entry["run"])
+    found = next((run for run in sought if (run / "result.json").exists()), None)
+    if found is None:
+        raise UserError(
+            f"{folder} is of {entry['name']}, whose run is not in {' or '.join(map(str, sought))}; put it back there"
+        )
+    return found
 
 
 def compare(

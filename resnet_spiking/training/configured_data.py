@@ -22,17 +22,13 @@ def _data_key(config: RunConfig, data_dir: Path | None) -> tuple[object, ...]:
 def remember_data(config: RunConfig, env: Environment) -> Dataset:
     """Return the configured dataset, from the environment's memory where a run of this process left it.
 
-    Raises ``UserError`` as ``load_dataset``, and for a ``data_dir`` that the dataset would not look at.
+    Raises ``UserError`` as ``load_data``.
     """
     data: Dataset = env.remember(_data_key(config, env.data_dir), lambda: _reported(config, env))
     return data
 
 
 def _reported(config: RunConfig, env: Environment) -> Dataset:
-    if config.dataset == "digits" and env.data_dir is not None:
-        raise UserError(
-            "--dataset digits come with scikit-learn: leave --data-dir out, or name a --dataset that lies there"
-        )
     data = load_data(config, env.data_dir)
     for note in data.notes:
         env.report(note)
@@ -40,7 +36,14 @@ def _reported(config: RunConfig, env: Environment) -> Dataset:
 
 
 def load_data(config: RunConfig, data_dir: Path | None) -> Dataset:
-    """Load the configured dataset, cut to the configured number of samples."""
+    """Load the configured dataset, cut to the configured number of samples.
+
+    Raises ``UserError`` as ``load_dataset``, and for a ``data_dir`` that the dataset would not look at.
+    """
+    if config.dataset == "digits" and data_dir is not None:
+        raise UserError(
+            "--dataset digits come with scikit-learn: leave --data-dir out, or name a --dataset that lies there"
+        )
     data = load_dataset(config.dataset, data_dir, side=config.image_size)
     train = data.train.subset(config.train_samples) if config.train_samples else data.train
     test = data.test.subset(config.test_samples) if config.test_samples else data.test

@@ -91,6 +91,7 @@ _EVALUATION: dict[str, Shape] = {
         {
             "name": str,
             "run": str,
+            "way?": str,
             "variant": str,
             "model_sha256": str,
             "stochastic": flag,
@@ -124,7 +125,7 @@ _EVALUATION: dict[str, Shape] = {
     ],
 }
 _SHAPES: dict[tuple[Kind, str], dict[str, Shape]] = {
-    ("run", "config.json"): {"config": dict, "inputs": {"data_dir": nullable(text)}},
+    ("run", "config.json"): {"config": dict, "inputs": {"data_dir": nullable(text), "way?": str}},
     ("run", "result.json"): _RUN,
     ("evaluation", "config.json"): {"settings": dict, "models": {"*": str}},
     ("evaluation", "result.json"): _EVALUATION,

@@ -24,6 +24,7 @@ from resnet_spiking.training.pooled import remember_pooled
 from resnet_spiking.training.precision import resolve_precision
 from resnet_spiking.training.provenance import provenance
 from resnet_spiking.training.run_folder import FORMAT, claim_folder, finished_run
+from resnet_spiking.training.whereabouts import beside
 
 
 @plain_arithmetic()
@@ -57,7 +58,7 @@ def train_run(
         claim_folder(config, output, env, overwrite=False)
     frozen = remember_frozen(config, images, trunk, env)
     features_seconds = time.perf_counter() - began
-    default = remember_default(config, output.parent, frozen, env)
+    default = remember_default(config, beside(output), frozen, env)
     if overwrite:
         # Only now: what stands in the way of Default must not cost the run that is there.
         claim_folder(config, output, env, overwrite=True)

@@ -11,6 +11,7 @@ from resnet_spiking.errors import UserError
 from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.files import write_json
 from resnet_spiking.training.records import Kind, check_record
+from resnet_spiking.training.whereabouts import from_folder, named, places
 
 FORMAT = 1
 
@@ -74,8 +75,24 @@ def check_output(folder: Path, kind: Kind) -> None:
 
 def write_config(folder: Path, config: RunConfig, env: Environment) -> None:
     """Write ``config.json``: the settings, and where the data lay."""
-    inputs = {"data_dir": str(env.data_dir) if env.data_dir else None}
+    given = env.data_dir
+    inputs = {"data_dir": named(given), "way": from_folder(given, folder)} if given else {"data_dir": None}
     write_json(folder / "config.json", {"format": FORMAT, "config": config.as_dict(), "inputs": inputs})
+
+
+def stored_data_dir(run: Path) -> Path | None:
+    """Return where the data of a run lies that was given a place for it, as seen from here.
+
+    Raises ``UserError`` when it is in none of the places that the run names.
+    """
+    inputs = read_json(run / "config.json", "run")["inputs"]
+    if inputs["data_dir"] is None:
+        return None
+    sought = places(run, inputs.get("way"), inputs["data_dir"])
+    found = next((place for place in sought if place.exists()), None)
+    if found is None:
+        raise UserError(f"the data of {run} is not in {' or '.join(map(str, sought))}; name its folder with --data-dir")
+    return found
 
 
 def finished_run(config: RunConfig, output: Path, *, resume: bool, overwrite: bool) -> dict[str, Any] | None:

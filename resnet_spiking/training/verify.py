@@ -22,7 +22,7 @@ from resnet_spiking.training.comparison import Comparison, exact, same
 from resnet_spiking.training.configured_data import load_data
 from resnet_spiking.training.files import file_sha256
 from resnet_spiking.training.proof import prove
-from resnet_spiking.training.run_folder import read_json
+from resnet_spiking.training.run_folder import read_json, stored_data_dir
 from resnet_spiking.training.scoring import score
 
 # Another processor or batch kernel may round a borderline logit the other way; more than that is a difference.
@@ -71,10 +71,9 @@ def verify_run(
     hashes of model and data.
     """
     result = read_json(run / "result.json", "run")
-    inputs = read_json(run / "config.json", "run")["inputs"]
     backbone, decoder, config = load_network(run, weights=weights, recorded_only=False)
     device = device or torch.device("cpu")
-    data = load_data(config, data_dir or (Path(inputs["data_dir"]) if inputs["data_dir"] else None))
+    data = load_data(config, data_dir or stored_data_dir(run))
     if len(data.classes) != result["num_classes"]:
         raise UserError(f"{run} was trained on {result['num_classes']} classes, this data has {len(data.classes)}")
     for part in (backbone, decoder):

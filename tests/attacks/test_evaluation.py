@@ -192,9 +192,9 @@ def test_a_result_says_on_which_device_each_model_was_attacked(tmp_path: Path, m
     assert attack_on("another GPU", "lif", resume=True)["models"][0]["devices"] == ["another GPU", "one GPU"]
     monkeypatch.undo()
     reuse = [tmp_path / "lif", tmp_path / "default"]
-    here = [replace(subject, run=f"here/{subject.name}") for subject in subjects()]
+    here = [replace(subject, run=str(tmp_path / "here" / subject.name)) for subject in subjects()]
     whole = evaluate(here, sample, settings, tmp_path / "whole", reuse=reuse)
-    assert [entry["run"] for entry in whole["models"]] == ["here/default", "here/lif"]
+    assert [entry["way"] for entry in whole["models"]] == ["../here/default", "../here/lif"]
     assert [entry["devices"] for entry in whole["models"]] == [["one GPU"], ["another GPU", "one GPU"]]
     assert whole["provenance"]["device"] == "cpu"
 

@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from resnet_spiking.attacks.subjects import load_subjects
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.images import Dataset, ImageSet
 from resnet_spiking.errors import UserError
@@ -115,6 +116,17 @@ def test_default_is_trained_once_and_shared(tmp_path: Path, shapes: Dataset) -> 
     assert (tmp_path / result["default"]["run"] / "result.json").exists()
     train_run(replace(CONFIG, seed=1), tmp_path / "c", environment, data=shapes)
     assert len(list(tmp_path.glob("default-*"))) == 2
+
+
+def test_default_lies_beside_a_run_in_the_current_folder(
+    tmp_path: Path, shapes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    train_run(replace(CONFIG, default_epochs=0, spiking_epochs=0), Path(), data=shapes)
+    (default,) = tmp_path.glob("default-*")
+    subjects, _ = load_subjects([Path()])
+    assert [Path(subject.run).resolve() for subject in subjects] == [default, tmp_path / "here"]
 
 
 def test_who_comes_second_waits_for_the_default_that_another_process_trains(

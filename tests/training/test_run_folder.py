@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from resnet_spiking.config import RunConfig
 from resnet_spiking.errors import UserError
+from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.files import write_json
-from resnet_spiking.training.run_folder import FORMAT, Kind, check_output, read_json
+from resnet_spiking.training.records import Kind
+from resnet_spiking.training.run_folder import FORMAT, check_output, read_json, stored_data_dir, write_config
 
 
 def refusal(path: Path) -> str:
@@ -42,6 +47,32 @@ def test_another_format_is_named(tmp_path: Path, value: object) -> None:
     path = tmp_path / "result.json"
     write_json(path, value)  # type: ignore[arg-type]
     assert "another format" in refusal(path)
+
+
+def test_data_is_found_again_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the name that was typed where the run moved alone, and by the way from the run where both moved."""
+    for name in ("pictures", "runs/one", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    environment = Environment(data_dir=Path("pictures"))
+    write_config(Path("runs/one"), RunConfig(dataset="folder"), environment)
+    assert str(tmp_path) not in Path("runs/one/config.json").read_text()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = stored_data_dir(Path("../runs/one"))
+    assert found is not None
+    assert found.resolve() == tmp_path / "pictures"
+    monkeypatch.chdir(tmp_path)
+    shutil.move("runs/one", "one")
+    assert stored_data_dir(Path("one")) == Path("pictures")
+    (tmp_path / "pictures").rmdir()
+    with pytest.raises(
+        UserError, match=r"the data of one is not in one/\.\./\.\./pictures or pictures; name its folder"
+    ):
+        stored_data_dir(Path("one"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_config(Path("one"), RunConfig(dataset="folder"), Environment(data_dir=tmp_path / "elsewhere"))
+    assert json.loads(Path("one/config.json").read_text())["inputs"]["data_dir"] == "~/elsewhere"
+    assert stored_data_dir(Path("one")) is not None
 
 
 RUN, EVALUATION = {"format": FORMAT, "config": {}}, {"format": FORMAT, "models": {}}
