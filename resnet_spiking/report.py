@@ -72,7 +72,14 @@ def main(
     from resnet_spiking.reports.collection import load_collection
     from resnet_spiking.reports.digest import Digest
 
-    digest = Digest.of(load_collection(study), study)
+    results = load_collection(study)
+    if unchecked := results.unchecked:
+        click.echo(
+            f"{results.folder}: not checked, as predictions.npz lacks their predictions or labels: the accuracies of "
+            f"{', '.join(unchecked)}",
+            err=True,
+        )
+    digest = Digest.of(results, study)
     if table is not None:
         from resnet_spiking.reports.readme import KINDS, render
         from resnet_spiking.reports.request import parse_request

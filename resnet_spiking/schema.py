@@ -16,6 +16,12 @@ def share(value: object) -> str | None:
     return None
 
 
+def interval(value: object) -> str | None:
+    """Say what is wrong with an interval of accuracies, which has two ends in [0, 1]; None if nothing is."""
+    whole = isinstance(value, list) and len(value) == 2 and not any(map(share, value))
+    return None if whole else "must be two numbers in [0, 1]"
+
+
 def number(value: object) -> str | None:
     """Say what is wrong with a number; None if nothing is. NaN is one: a diverged loss is a result."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import zipfile
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_spiking.attacks.arrays import Arrays, load_arrays
 from resnet_spiking.config import RunConfig
 from resnet_spiking.errors import UserError
 from resnet_spiking.reports import schema
@@ -56,6 +57,11 @@ class Results:
         labels, predicted = self.labels_of(row), self.predictions.get(row["key"])
         return None if labels is None or predicted is None else predicted == labels
 
+    @property
+    def unchecked(self) -> list[str]:
+        """The runs whose accuracy nothing confirms, as their predictions or labels were not published."""
+        return [row["run"] for row in self.rows if self.correct(row) is None]
+
 
 def find_results(path: Path) -> Path | None:
     """Return the results folder that ``path`` is or holds; None when there is none."""
@@ -93,14 +99,21 @@ def load_results(path: Path) -> Results:
             f"{folder} has results of format {found}; this version reads format {FORMAT}: publish them again with "
             "python -m resnet_spiking.study of this version, or report with the version that wrote them"
         )
-    schema.check(manifest, {"study": str, "command": str, "files": dict}, str(folder / "manifest.json"))
+    schema.check(manifest, schema.MANIFEST, str(folder / "manifest.json"))
     files = manifest["files"]
     _verify(folder, files)
     if "rows.jsonl" not in files:
         raise UserError(f"{folder / 'manifest.json'} lists no rows.jsonl; publish the results again")
     rows = _records(folder / "rows.jsonl", schema.ROW)
     usual = RunConfig().as_dict()
-    for row in rows:
+    for line, row in enumerate(rows, 1):
+        try:
+            # What another version asked for besides is shown as it is.
+            RunConfig.from_dict({name: value for name, value in row["config"].items() if name in usual})
+        except UserError as error:
+            raise UserError(
+                f"{folder / 'rows.jsonl'}, line {line}: config: {error}; publish the results again"
+            ) from None
         # What an older version did not ask for was what is usual now.
         row["config"] = {**usual, **row["config"]}
     keys = [row["key"] for row in rows]
@@ -154,10 +167,10 @@ def _check_predictions(results: Results) -> None:
         if labels is None or predicted is None:
             continue
         where = f"{results.folder / 'rows.jsonl'}, key {row['key']}"
-        if predicted.shape != labels.shape or len(labels) != row["test"]["images"]:
+        if predicted.ndim != 1 or predicted.shape != labels.shape or len(labels) != row["test"]["images"]:
             raise UserError(
-                f"{where}: {row['test']['images']} test images, but predictions of {len(predicted)} and "
-                f"{len(labels)} labels in predictions.npz; publish the results again"
+                f"{where}: {row['test']['images']} test images, but predictions of {predicted.size} and "
+                f"{labels.size} labels in predictions.npz; publish the results again"
             )
         accuracy = float((predicted == labels).mean())
         if abs(accuracy - row["test"]["accuracy"]) > 1e-9:
@@ -165,33 +178,38 @@ def _check_predictions(results: Results) -> None:
                 f"{where}: accuracy {row['test']['accuracy']:.6f}, but its predictions give {accuracy:.6f}; "
                 "publish the results again"
             )
+        names = results.classes.get(row["hashes"]["data"][:16])
+        if names and any(array.dtype.kind not in "iu" or array.max() >= len(names) for array in (predicted, labels)):
+            raise UserError(
+                f"{where}: predictions.npz names {len(names)} classes and holds others; publish the results again"
+            )
 
 
 def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise UserError(f"{path} is missing or damaged; publish the results again") from None
 
 
 def _records(path: Path, shape: dict[str, schema.Shape]) -> list[Row]:
     records = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    # As bytes: a line that is no UTF-8 is one that is no JSON.
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         where = f"{path}, line {number}"
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UserError(f"{where}: not JSON; publish the results again") from None
         schema.check(record, shape, where)
         records.append(record)
     return records
 
 
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+def _arrays(path: Path) -> Arrays:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+        return load_arrays(path)
+    except ValueError:
         raise UserError(f"{path} is damaged; publish the results again") from None
 
 
@@ -211,9 +229,8 @@ def _predictions(
 
 def _names(array: NDArray[Any], path: Path) -> list[object]:
     """Read a JSON list of names, kept as a text or as its bytes."""
-    text = array.tobytes().decode() if array.dtype == np.uint8 else str(array)
     try:
-        names = json.loads(text)
+        names = json.loads(array.tobytes() if array.dtype == np.uint8 else str(array))
     except ValueError:
         names = None
     if not isinstance(names, list):
@@ -230,6 +247,12 @@ def _traces(path: Path) -> dict[str, dict[str, NDArray[Any]]]:
         missing = {"spikes", "membrane", "image"} - set(parts)
         if missing:
             raise UserError(f"{path}: {key} has no {', '.join(sorted(missing))}; publish the results again")
+        spikes, membrane, image = parts["spikes"], parts["membrane"], parts["image"]
+        drawn = spikes.ndim == membrane.ndim == 2 and spikes.size and membrane.size and len(spikes) == len(membrane)
+        if not drawn or spikes.dtype.kind not in "biu" or membrane.dtype.kind != "f":
+            raise UserError(f"{path}: spikes and membrane of {key} are not [steps, neurons]; publish the results again")
+        if image.ndim != 3 or len(image) != 3 or image.dtype != np.uint8:
+            raise UserError(f"{path}: image of {key} is not [3, height, width] of bytes; publish the results again")
     return found
 
 
@@ -245,23 +268,35 @@ def _attack(folder: Path, name: str, files: dict[str, str]) -> dict[str, Any]:
             f"{folder / name} has format {found}; this version reads format {ATTACK_FORMAT}: run the attack again"
         )
     schema.check(result, schema.ATTACK, str(folder / name))
+    for model in result["models"]:
+        if not len(result["eps"]) == len(result["eps_labels"]) == len(model["robust"]):
+            raise UserError(
+                f"{folder / name}: the fields 'eps', 'eps_labels' and 'robust' of {model['name']} do not have the same "
+                "radii; publish the results again"
+            )
+    if not result["models"]:
+        raise UserError(f"{folder / name}: the field 'models' is empty; publish the results again")
     panel = str(Path(name).parent / "panel.png")
     return {**result, "panel": (folder / panel).read_bytes() if panel in files else None}
 
 
 def _scaling(path: Path) -> list[Row]:
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
     try:
-        return [
-            {
-                "axis": row["axis"],
-                "value": float(row["value"]),
-                "contender": row["contender"],
-                "milliseconds": float(row["milliseconds"]),
-                "mebibytes": float(row["mebibytes"]),
-            }
-            for row in rows
-        ]
-    except (KeyError, TypeError, ValueError):
+        with path.open(newline="") as file:
+            return [
+                {
+                    "axis": row["axis"],
+                    "contender": row["contender"],
+                    **{name: _finite(row[name]) for name in ("value", "milliseconds", "mebibytes")},
+                }
+                for row in csv.DictReader(file)
+            ]
+    except (KeyError, TypeError, ValueError, csv.Error):
         raise UserError(f"{path} must have the columns {', '.join(schema.SCALING)} with numbers in them") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not finite")
+    return number

@@ -5,9 +5,16 @@ from __future__ import annotations
 from functools import partial
 
 from resnet_spiking import schema
-from resnet_spiking.schema import Shape, count, number, share
+from resnet_spiking.schema import Shape, count, flag, interval, nullable, number, share
 
-__all__ = ["ATTACK", "CURVE", "ROW", "SCALING", "Shape", "check"]
+__all__ = ["ATTACK", "CURVE", "MANIFEST", "ROW", "SCALING", "Shape", "check"]
+
+MANIFEST: dict[str, Shape] = {
+    "study": str,
+    "command": str,
+    "files": {"*": str},
+    "written?": {"versions?": {"*": str}},
+}
 
 ROW: dict[str, Shape] = {
     "key": str,
@@ -28,13 +35,13 @@ ROW: dict[str, Shape] = {
     "config": dict,
     "test": {"accuracy": share, "loss": number, "spike_rates": [number], "images": count, "precision": str},
     "default?": {"run": str, "accuracy": share},
-    "operations?": dict,
-    "seconds": dict,
+    "operations?": {"stages?": {"*": number}, "*": number},
+    "seconds": {"*": number},
     "devices?": [str],
-    "hashes": {"data": str},
-    "evidence?": dict,
+    "hashes": {"data": str, "model?": str, "backbone?": {"sha256?": str, "random?": [str]}},
+    "evidence?": {"spikes?": flag},
     "warnings": [str],
-    "provenance": dict,
+    "provenance": {"device?": str},
 }
 
 CURVE: dict[str, Shape] = {
@@ -57,12 +64,14 @@ ATTACK: dict[str, Shape] = {
     "models": [
         {
             "name": str,
+            "run?": str,
             "variant": str,
-            "clean": {"accuracy": share, "interval": [share]},
-            "robust": [{"eps": number, "accuracy": share, "interval": [share], "attacks": dict}],
-            "minimum_norm?": dict,
+            "clean": {"accuracy": share, "interval": interval},
+            "robust": [{"eps": number, "accuracy": share, "interval": interval, "attacks": {"*": {"accuracy": share}}}],
+            "trap?": [{"*": number}],
+            "minimum_norm?": {"median": nullable(number)},
             "mcnemar?": [{"eps": number, "better": count, "worse": count, "p": share}],
-            "checks": [{"name": str, "title": str, "threshold": str}],
+            "checks": [{"name": str, "title": str, "threshold": str, "passed": nullable(flag), "reason?": str}],
             "unreliable": [str],
             "devices?": [str],
         }

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.errors import UserError
-from resnet_spiking.schema import Shape, check, count, flag, nullable, number, positive, share, text
+from resnet_spiking.schema import Shape, check, count, flag, interval, nullable, number, positive, share, text
 
 Kind = Literal["run", "evaluation"]
 
@@ -56,16 +56,11 @@ _EVIDENCE: dict[str, Shape] = {
 }
 
 
-def _interval(value: object) -> str | None:
-    whole = isinstance(value, list) and len(value) == 2 and not any(map(share, value))
-    return None if whole else "must be two numbers in [0, 1]"
-
-
 def _measured(value: object) -> str | None:
     return None if isinstance(value, str) else number(value)
 
 
-_PROPORTION: dict[str, Shape] = {"accuracy": share, "interval": _interval}
+_PROPORTION: dict[str, Shape] = {"accuracy": share, "interval": interval}
 _OWN: dict[str, Shape] = {
     "accuracy": share,
     "tried": positive,

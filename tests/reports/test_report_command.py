@@ -65,6 +65,22 @@ def test_only_a_part_of_runs_and_attacks(whole: Any, tmp_path: Path, capsys: pyt
         assert other not in page
 
 
+def test_accuracies_that_no_prediction_confirms_are_named(
+    whole: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = whole.write(tmp_path / "whole")
+    assert run(results, "--table", "accuracy", capsys=capsys)[2] == ""
+    bare = whole.rows[0]
+    del whole.arrays[bare["key"]]
+    results = whole.write(tmp_path / "bare")
+    code, _, err = run(results, "--table", "accuracy", capsys=capsys)
+    assert code == 0
+    assert err == (
+        f"{results}: not checked, as predictions.npz lacks their predictions or labels: the accuracies of "
+        f"{bare['run']}\n"
+    )
+
+
 def test_one_table_on_standard_output(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(published, "--table", "accuracy dataset=fashion-mnist columns=variant,n", capsys=capsys)
     assert code == 0

@@ -92,6 +92,9 @@ def test_a_doctored_accuracy_is_noticed_by_its_predictions(published: Path, rese
         (lambda row: row.update(seed=-1), "'seed' must be a whole number"),
         (lambda row: row.update(dataset=3), "'dataset' must be a text"),
         (lambda row: row.update(config=[]), "'config' must be an object"),
+        (lambda row: row["config"].update(backbone=[]), "config: "),
+        (lambda row: row["seconds"].update(training="long"), "'seconds.training' must be a number"),
+        (lambda row: row["hashes"].update(backbone=3), "'hashes.backbone' must be an object"),
     ],
 )
 def test_a_malformed_row_is_refused_with_line_and_field(
@@ -104,10 +107,81 @@ def test_a_malformed_row_is_refused_with_line_and_field(
     assert expected in message
 
 
+ODD_MANIFESTS = {
+    "written": (3, "the field 'written' must be an object, not '3'"),
+    "written.versions": ({"versions": ["torch"]}, "the field 'written.versions' must be an object"),
+    "files": ({"rows.jsonl": 3}, "the field 'files.rows.jsonl' must be a text"),
+}
+
+
+@pytest.mark.parametrize("field", ODD_MANIFESTS)
+def test_an_odd_manifest_is_refused_with_its_field(published: Path, reseal: Callable[..., None], field: str) -> None:
+    value, expected = ODD_MANIFESTS[field]
+    reseal(published, **{field.partition(".")[0]: value})
+    message = refusal(published)
+    assert f"{published / 'manifest.json'}: " in message
+    assert expected in message
+
+
+ODD_ATTACKS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "no model": (lambda result: result.update(models=[]), "'models' is empty"),
+    "radii": (lambda result: result["eps_labels"].pop(), "'eps_labels' and 'robust' of default do not have the same"),
+    "run": (lambda result: result["models"][0].update(run=3), "'models[0].run' must be a text"),
+    "interval": (lambda result: result["models"][0]["clean"]["interval"].pop(), "clean.interval' must be two numbers"),
+    "attack": (
+        lambda result: result["models"][1]["robust"][0]["attacks"].update(fgsm={}),
+        "'models[1].robust[0].attacks.fgsm.accuracy' is missing",
+    ),
+    "median": (lambda result: result["models"][0]["minimum_norm"].update(median="x"), "median' must be a number"),
+}
+
+
+def test_an_odd_attack_is_refused_with_its_field(published: Path, reseal: Callable[..., None]) -> None:
+    path = published / "attacks" / "linf" / "result.json"
+    whole = path.read_text()
+    for change, expected in ODD_ATTACKS.values():
+        result = json.loads(whole)
+        change(result)
+        path.write_text(json.dumps(result))
+        reseal(published)
+        message = refusal(published)
+        assert f"{path}: " in message
+        assert expected in message
+
+
+def test_odd_arrays_are_refused(published: Path, reseal: Callable[..., None]) -> None:
+    for name, changes in {
+        "predictions.npz": [
+            ("labels-", np.array(3), "predictions of 200 and 1 labels"),
+            ("classes-", np.array('["plane"]'), "names 1 classes and holds others"),
+            ("classes-", np.array([255], dtype=np.uint8), "class names are not a JSON list"),
+        ],
+        "traces.npz": [
+            ("spikes", np.zeros(3, dtype=np.uint8), "are not [steps, neurons]"),
+            ("membrane", np.zeros((2, 8)), "are not [steps, neurons]"),
+            ("image", np.zeros((16, 16), dtype=np.uint8), "is not [3, height, width] of bytes"),
+        ],
+    }.items():
+        path = published / name
+        before = path.read_bytes()
+        arrays = dict(np.load(path))
+        for part, value, expected in changes:
+            changed = next(key for key in arrays if part in key)
+            np.savez_compressed(path, **{**arrays, changed: value})
+            reseal(published)
+            assert expected in refusal(published)
+        path.write_bytes(before)
+
+
 def test_damage_is_refused(published: Path, reseal: Callable[..., None]) -> None:
     before = {name: (published / name).read_bytes() for name in ("rows.jsonl", "predictions.npz", "scaling.csv")}
-    damage = {"rows.jsonl": b"{", "predictions.npz": b"PK", "scaling.csv": b"axis,value\nT,4\n"}
-    for name, content in damage.items():
+    columns = b"axis,value,contender,milliseconds,mebibytes\n"
+    damage = [
+        *(("rows.jsonl", content) for content in (b"{", b"[1]", b"\xff\xfe", b"[" * 100_000)),
+        *(("predictions.npz", content) for content in (b"PK", b"")),
+        *(("scaling.csv", content) for content in (b"axis,value\nT,4\n", b"\xff", columns + b"T,nan,lif,1,1\n")),
+    ]
+    for name, content in damage:
         (published / name).write_bytes(content)
         reseal(published)
         assert name in refusal(published)
