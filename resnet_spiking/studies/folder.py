@@ -86,7 +86,7 @@ def read_stored_study(folder: Path) -> Study:
     path = folder / "study.json"
     try:
         values = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise UserError(
             f"{folder} is no study folder (study.json is missing or damaged); give the study file"
         ) from None

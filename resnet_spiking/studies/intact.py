@@ -51,7 +51,7 @@ def read_curve(run: Path) -> list[dict[str, Any]] | None:
         result = json.loads((run / "result.json").read_text())
         epochs = result["config"]["default_epochs" if result["variant"] == "default" else "spiking_epochs"]
         records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return records if len(records) == epochs and all(isinstance(record, dict) for record in records) else None
 
@@ -69,7 +69,7 @@ def is_readable(path: Path) -> bool:
     """Say whether a file holds a JSON object."""
     try:
         return isinstance(json.loads(path.read_text()), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

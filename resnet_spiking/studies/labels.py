@@ -51,7 +51,7 @@ def _stored(path: Path) -> tuple[list[int], list[str]] | None:
         return None
     try:
         stored = json.loads(path.read_text())
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(stored, dict):
         return None

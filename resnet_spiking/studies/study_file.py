@@ -110,6 +110,8 @@ def read_study(path: Path) -> Study:
         raise UserError(f"study file {path} cannot be read ({reason}); give a TOML file, or --preset") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"study file {path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise UserError(f"study file {path} nests its lists too deeply; an axis is one value or a list") from None
     return parse_study({"name": path.stem, **values}, str(path))
 
 

@@ -45,6 +45,7 @@ WRONG = {
     "dataset size": ("[datasets.digits]\nimage_size = 0\n[[grid]]", "image-size must lie between 32 and 4096, not 0"),
     "attack seed list": ("[[grid]]\n[attack]\nseeds = [[0]]", r"seeds must be a whole number, .* not \[0\]"),
     "attack neuron table": ("[[grid]]\n[attack]\nneurons = [{a = 1}]", "neurons must be a text"),
+    "nesting": ("[[grid]]\nseed = " + "[" * 3000 + "]" * 3000, "nests its lists too deeply"),
     "toml": ("[[grid]\n", "not valid TOML"),
 }
 
