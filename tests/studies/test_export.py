@@ -53,3 +53,11 @@ def test_what_is_missing_is_named_before_anything_is_written(tmp_path: Path) -> 
 def test_missing_labels_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"labels/00ff.json is missing; python -m resnet_spiking.study .* writes it"):
         read_labels(tmp_path, "00ff")
+
+
+def test_a_file_in_the_place_of_the_results_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text('{"name": "x"}')
+    (tmp_path / "results").write_text("mine")
+    with pytest.raises(UserError, match=r"results is a file; move it away, then python -m resnet_spiking.study"):
+        export_study(tmp_path, [])
+    assert (tmp_path / "results").read_text() == "mine"
