@@ -15,6 +15,25 @@ from resnet_spiking.errors import UserError
 # What an attack did to an image at an eps.
 NOT_TRIED, SURVIVED, BROKEN = -1, 0, 1
 
+# Of each array: what its elements are, and its axes (N images of C x H x W, S attacks, E radii).
+_STORED = {
+    "norm": ("U", ""),
+    "eps": ("f", "E"),
+    "stages": ("U", "S"),
+    "images": ("u1", "NCHW"),
+    "index": ("i", "N"),
+    "label": ("i", "N"),
+    "clean_prediction": ("i", "N"),
+    "clean_correct": ("b", "N"),
+    "broken": ("i", "N"),
+    "broken_by": ("i", "N"),
+    "adversarial": ("f4", "NCHW"),
+    "margin": ("f", "N"),
+    "steps": ("i", "N"),
+    "minimum_norm": ("f", "N"),
+    "tried": ("i", "ESN"),
+}
+
 
 @dataclass
 class Examples:
@@ -87,10 +106,26 @@ class Examples:
 
     @staticmethod
     def load(path: Path) -> Examples:
-        """Read what ``save`` stored. Raises ``UserError`` when it is missing, damaged or incomplete."""
+        """Read what ``save`` stored. Raises ``UserError`` when it is missing, damaged, incomplete or something else."""
         try:
             stored = load_arrays(path)
-            values: dict[str, Any] = {field.name: stored[field.name] for field in fields(Examples)}
+            values: dict[str, Any] = {name: stored[name] for name in _STORED}
+            _check_stored(values)
         except (ValueError, KeyError) as error:
             raise UserError(f"{path} is missing or damaged ({error}); attack the runs again with --overwrite") from None
         return Examples(**{**values, "norm": str(values["norm"])})
+
+
+def _check_stored(values: Arrays) -> None:
+    """Raise ``ValueError`` naming the first array that is not as ``save`` stores it."""
+    sizes: dict[str, int] = {}
+    for name, (kind, axes) in _STORED.items():
+        array = values[name]
+        fits = len(axes) == array.ndim and all(
+            sizes.setdefault(axis, size) == size for axis, size in zip(axes, array.shape, strict=True)
+        )
+        if kind not in (array.dtype.kind, array.dtype.str[1:]) or not fits:
+            raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
+    for name, low, high in (("broken", 0, sizes["E"]), ("broken_by", -1, sizes["S"] - 1), ("tried", NOT_TRIED, BROKEN)):
+        if ((values[name] < low) | (values[name] > high)).any():
+            raise ValueError(f"{name} has values outside {low}..{high}")

@@ -89,7 +89,11 @@ def compare(
     for place, (entry, subject) in enumerate(zip(result["models"], subjects, strict=True)):
         table = tables[entry["name"]]
         rows.append(exact(f"{entry['name']}: model sha256", entry["model_sha256"], subject.sha256))
-        rows += _consistent(entry, table, tables.get("default"), result, sample)
+        rows += _consistent(entry, table, tables.get("default"), result)
+        clean = _clean_images(entry["name"], table, sample)
+        rows.append(clean)
+        if not clean.agrees:
+            continue  # what a model says of other images tells nothing, if it takes them at all
         begun = place * len(table)
         total = len(subjects) * len(table)
         rows += _rescored(entry, table, subject, result, device, partial(_tell, progress, begun, total))
@@ -101,7 +105,7 @@ def _tell(progress: Callable[[int, int], None], begun: int, total: int, done: in
 
 
 def _consistent(
-    entry: dict[str, Any], table: Examples, default: Examples | None, result: dict[str, Any], sample: Sample
+    entry: dict[str, Any], table: Examples, default: Examples | None, result: dict[str, Any]
 ) -> list[Comparison]:
     """Compare everything that needs no model."""
     name = entry["name"]
@@ -113,9 +117,7 @@ def _consistent(
     rows = [same(f"{name}: {figure}", _without_cost(entry.get(figure)), value) for figure, value in figures.items()]
     rows.append(same(f"{name}: checks", [check["name"] for check in entry["checks"]], list(NAMES)))
     rows.append(same(f"{name}: eps", result["eps"], table.eps.tolist()))
-    those = np.array_equal(table.images, sample.images.images[sample.indices].numpy())
-    those &= np.array_equal(table.label, sample.labels.numpy())
-    rows.append(exact(f"{name}: clean images", "those of the data", "those of the data" if those else "others"))
+    rows.append(exact(f"{name}: norm", result["norm"], table.norm))
     kept = table.is_broken
     sound = bool(np.isfinite(table.adversarial).all())
     if kept.any():
@@ -123,6 +125,12 @@ def _consistent(
         sound &= 0 <= float(table.adversarial.min()) and float(table.adversarial.max()) <= 1
     rows.append(exact(f"{name}: ball, box, finite", "inside", "inside" if sound else "outside"))
     return rows
+
+
+def _clean_images(name: str, table: Examples, sample: Sample) -> Comparison:
+    those = np.array_equal(table.images, sample.images.images[sample.indices].numpy())
+    those &= np.array_equal(table.label, sample.labels.numpy())
+    return exact(f"{name}: clean images", "those of the data", "those of the data" if those else "others")
 
 
 def _without_cost(figure: Any) -> Any:

@@ -354,6 +354,7 @@ def doctored(folder: Path, change: Any) -> None:
         ("lif: unreliable", lambda r: r["models"][1].update(unreliable=["T99"])),
         ("lif: checks", lambda r: r["models"][1].update(checks=[], unreliable=[])),
         ("lif: eps[0]", lambda r: r["eps"].__setitem__(0, 0.01)),
+        ("lif: norm", lambda r: r.update(norm="l2")),
         ("indices[0]", lambda r: r["indices"].__setitem__(0, -1)),
     ],
 )  # fmt: skip

@@ -104,3 +104,23 @@ def test_a_damaged_or_missing_table_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(whole[:1000])
     with pytest.raises(UserError, match=r"a\.npz is missing or damaged"):
         Examples.load(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "said"),
+    [
+        ("label", np.zeros(4, np.int64), r"label is int64 \[4\]"),
+        ("label", np.array(["0"] * 5), r"label is <U1 \[5\]"),
+        ("adversarial", np.zeros((5, 3, 2, 2)), r"adversarial is float64 \[5, 3, 2, 2\]"),
+        ("images", np.array(3, np.uint8), r"images is uint8 \[\]"),
+        ("stages", np.array(["fmn"]), r"tried is int8 \[2, 3, 5\]"),
+        ("broken", np.full(5, 9), r"broken has values outside 0\.\.2"),
+        ("broken_by", np.full(5, 3), r"broken_by has values outside -1\.\.2"),
+    ],
+)
+def test_a_table_that_no_attack_wrote_is_refused(tmp_path: Path, name: str, wrong: np.ndarray, said: str) -> None:
+    table = made_by_hand()
+    arrays = {field.name: np.asarray(getattr(table, field.name)) for field in fields(Examples)}
+    np.savez(tmp_path / "a.npz", **{**arrays, name: wrong})
+    with pytest.raises(UserError, match=rf"a\.npz is missing or damaged \({said}\)"):
+        Examples.load(tmp_path / "a.npz")
