@@ -236,7 +236,7 @@ def integers(option: str, text: str, count: int | None = None) -> tuple[int, ...
 
 def _wholes(value: object) -> str | None:
     whole = isinstance(value, tuple) and not any(map(schema.whole, value))
-    return None if whole else "must be a list of whole numbers"
+    return None if whole else "must be whole numbers, in Python a tuple such as (256,)"
 
 
 _KINDS: dict[str, schema.Check] = {

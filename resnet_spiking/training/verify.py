@@ -26,7 +26,15 @@ from resnet_spiking.training.run_folder import read_json, stored_data_dir
 from resnet_spiking.training.scoring import score
 
 # Another processor or batch kernel may round a borderline logit the other way; more than that is a difference.
-TOLERANCE = {"accuracy": 5e-4, "loss": 1e-3, "spike rate": 1e-3, "operations": 1e-3, "evidence": 1e-5}
+# Evidence is of few images: on another device a stochastic head's draws move its rates by more than those of a test.
+TOLERANCE = {
+    "accuracy": 5e-4,
+    "loss": 1e-3,
+    "spike rate": 1e-3,
+    "operations": 1e-3,
+    "evidence": 1e-5,
+    "rate in evidence": 5e-3,
+}
 
 
 def load_network(
@@ -124,5 +132,5 @@ def _evidence(result: dict[str, Any], found: dict[str, Any] | None) -> list[Comp
         return []
     recorded, recomputed = (dict(evidence or {}) for evidence in (result.get("evidence"), found))
     rates, measured = (evidence.pop("rates", {}) for evidence in (recorded, recomputed))
-    rate, logit = (partial(math.isclose, rel_tol=0, abs_tol=TOLERANCE[of]) for of in ("spike rate", "evidence"))
+    rate, logit = (partial(math.isclose, rel_tol=0, abs_tol=TOLERANCE[of]) for of in ("rate in evidence", "evidence"))
     return [same("evidence", recorded, recomputed, logit), same("evidence.rates", rates, measured, rate)]
