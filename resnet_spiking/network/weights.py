@@ -131,7 +131,11 @@ def _check_values(key: str, tensor: Tensor, target: Tensor, label: str, name: st
     if tensor.shape != target.shape:
         shapes = f"{tuple(tensor.shape)} instead of {tuple(target.shape)}"
         raise UserError(f"{label} does not fit {name}: {key} is {shapes}; name the matching --backbone")
-    if not tensor.isfinite().all():
+    if not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.is_meta:
+        kept = f"{str(tensor.layout).removeprefix('torch.')} {str(tensor.dtype).removeprefix('torch.')}"
+        raise UserError(f"{label} holds {key} as {kept}; store it as dense floats")
+    # Not every float is one that torch can test: there are some of 8 bits.
+    if not tensor.float().isfinite().all():
         raise UserError(f"{label} is damaged: {key} holds values that are not finite")
 
 

@@ -16,8 +16,23 @@ from torch import nn
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.errors import UserError
+from resnet_spiking.schema import Shape, check, count, number
 from resnet_spiking.training.files import file_sha256, write_atomically
 from resnet_spiking.training.loop import Progress
+
+# What torch raises for a damaged file, and what follows from one that holds something else.
+UNLOADABLE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    pickle.UnpicklingError,
+)
+
+_PROGRESS: dict[str, Shape] = {"epoch": count, "step": count, "sums": dict, "history": [{"seconds": number}]}
 
 
 def save_model(path: Path, network: nn.Module, identity: dict[str, str]) -> None:
@@ -44,10 +59,13 @@ def load_model(path: Path, network: nn.Module, *, sha256: str | None = None) -> 
                 f"{path} (sha256 {found[:12]}…) is not the file that the result beside it names ({sha256[:12]}…); put "
                 f"that back, or delete {path.parent} and train again"
             )
-        network.load_state_dict(load_file(path))
+        tensors = load_file(path)
+        network.load_state_dict(tensors)
+        if odd := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+            raise ValueError(f"{odd[0]} holds values that are not finite")
     except UserError:
         raise
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is missing or damaged ({error}); delete {path.parent} and train again") from None
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
@@ -88,6 +106,7 @@ def load_state(
     ``config`` and ``basis`` hold what must agree. Raises ``UserError`` for a damaged file, another configuration, or
     other data or weights than it was begun on.
     """
+    damaged = f"{path} is damaged or no checkpoint; delete it to start this phase again"
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         stored = RunConfig.from_dict(state["config"]).as_dict()
@@ -95,8 +114,8 @@ def load_state(
         # A state of an older version does not say what it stands on.
         begun_on = state.get("basis", basis)
         others = [name for name, value in basis.items() if begun_on.get(name) != value]
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, AttributeError, pickle.UnpicklingError):
-        raise UserError(f"{path} is damaged or no checkpoint; delete it to start this phase again") from None
+    except UNLOADABLE:
+        raise UserError(damaged) from None
     if different:
         raise UserError(
             f"{path} was written with another configuration ({', '.join(different)}); "
@@ -107,6 +126,13 @@ def load_state(
             f"{path} was begun on other {', '.join(others)} than there is now; put back what was there, or delete "
             "it to start this phase again"
         )
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    return Progress(**state["progress"])
+    try:
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        check(state["progress"], _PROGRESS, str(path), advice="")
+        progress = Progress(**state["progress"])
+        if progress.epoch != len(progress.history):
+            raise ValueError("the history of other epochs")
+        return progress
+    except UNLOADABLE:
+        raise UserError(damaged) from None

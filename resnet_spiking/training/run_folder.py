@@ -56,10 +56,15 @@ def read_json(path: Path, kind: Kind) -> dict[str, Any]:
 
 
 def check_output(folder: Path, kind: Kind) -> None:
-    """Raise ``UserError`` for an output folder whose files are not those of a ``kind``, which would replace them.
+    """Raise ``UserError`` for an output folder that cannot be one, or whose files, not a ``kind``'s, would be replaced.
 
     ``config.json`` is the first file that a run or an evaluation writes: what lies beside none is somebody else's.
     """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        # The library that reads models takes no other name.
+        raise UserError(f"--output-dir {str(folder)!a} is not UTF-8; name another folder") from None
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output-dir {folder} is a file; name a folder")
     written = [name for name in _WRITTEN[kind] if (folder / name).exists()]

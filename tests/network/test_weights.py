@@ -102,6 +102,20 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, state: dict[str
         load(tmp_path / "w.pth")
 
 
+@pytest.mark.parametrize("kept", [torch.bool, torch.complex64, "meta"])
+def test_weights_that_are_no_floats_are_refused(
+    tmp_path: Path, state: dict[str, Tensor], kept: torch.dtype | str
+) -> None:
+    torch.save({**state, "bn1.weight": state["bn1.weight"].to(kept)}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"w\.pth holds bn1\.weight as .*; store it as dense floats"):
+        load(tmp_path / "w.pth")
+
+
+def test_weights_of_eight_bits_are_read(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    torch.save({**state, "bn1.weight": state["bn1.weight"].to(torch.float8_e4m3fn)}, tmp_path / "w.pth")
+    load(tmp_path / "w.pth")
+
+
 def test_a_missing_file_and_a_missing_network_name_the_ways_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -300,7 +300,7 @@ def test_doctored_figures_are_named(finished: Path, changes: dict[str, tuple[obj
         ("result", "evidence", None, "the field 'evidence' must be an object"),
         ("result", "evidence.rates", ..., "the field 'evidence.rates' is missing"),
         ("result", "operations.Dense", True, "the field 'operations.Dense' must be a number"),
-        ("result", "config.hidden", "wide", "--hidden must be a list of whole numbers, not 'wide'"),
+        ("result", "config.hidden", "wide", "--hidden must be "),
         ("result", "config.num_steps", None, "--num-steps must be a whole number, not 'None'"),
         ("result", "config.lr", -1, "--lr must be a positive number"),
         ("config", "inputs", ..., "the field 'inputs' is missing"),
@@ -365,10 +365,19 @@ def test_a_default_whose_weights_were_replaced_is_not_branched_from(finished: Pa
     train_run(replace(CONFIG, num_steps=2), finished.parent / "other", data=shapes, overwrite=True)
 
 
-def test_a_truncated_model_is_refused(finished: Path) -> None:
+def test_a_model_that_no_run_wrote_is_refused(finished: Path) -> None:
     path = finished / "model.safetensors"
+    # Copies: what is loaded lies in the file, which is cut short.
+    tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(UserError, match="damaged"):
+        verify_run(finished)
+    save_file(tensors, path, metadata={"identity": "3"})
+    with pytest.raises(UserError, match="damaged"):
+        verify_run(finished)
+    name = "head.output.weight"
+    save_file({**tensors, name: tensors[name] / 0}, path, metadata={"identity": "{}"})
+    with pytest.raises(UserError, match=rf"damaged \({name} holds values that are not finite\)"):
         verify_run(finished)
 
 
@@ -454,13 +463,21 @@ def test_a_copy_of_default_is_its_own_runs(tmp_path: Path, shapes: Dataset) -> N
     assert stored["num_steps"] == RunConfig().num_steps
 
 
-def test_a_truncated_checkpoint_is_refused(tmp_path: Path, shapes: Dataset) -> None:
+def test_a_checkpoint_that_no_run_wrote_is_refused(tmp_path: Path, shapes: Dataset) -> None:
     with pytest.raises(Interrupted):
         train_run(CONFIG, tmp_path / "run", Environment(should_stop=StopAfter(10)), data=shapes)
-    state = tmp_path / "run" / "last.ckpt"
-    state.write_bytes(state.read_bytes()[:3000])
+    path = tmp_path / "run" / "last.ckpt"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:3000])
     with pytest.raises(UserError, match="damaged"):
         train_run(CONFIG, tmp_path / "run", data=shapes, resume=True)
+    path.write_bytes(whole)
+    state = torch.load(path, weights_only=True)
+    progress = state["progress"]
+    for change in ({"optimizer": 3}, {"progress": {**progress, "epoch": 99}}):
+        torch.save({**state, **change}, path)
+        with pytest.raises(UserError, match=r"last\.ckpt is damaged or no checkpoint; delete it to start this phase"):
+            train_run(CONFIG, tmp_path / "run", data=shapes, resume=True)
 
 
 def test_divergence_in_the_last_step_leaves_no_result(tmp_path: Path, shapes: Dataset) -> None:

@@ -113,3 +113,9 @@ def test_files_of_somebody_else_are_never_written_over(tmp_path: Path, kind: Kin
         check_output(tmp_path, other)
     (tmp_path / "config.json").write_text("{")  # of a crash: --overwrite makes it again
     check_output(tmp_path, kind)
+
+
+def test_a_folder_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    """A run would be trained there whose model no library reads."""
+    with pytest.raises(UserError, match=r"--output-dir '.*/x\\udcff' is not UTF-8; name another folder"):
+        check_output(tmp_path / "x\udcff", "run")
