@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import click
@@ -23,7 +24,13 @@ from resnet_spiking.terminal import OneLineCommand
 @click.option(
     "--depth", type=click.IntRange(1, 4), default=3, show_default=True, help="Keep the stem and this many stages."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Fixes weights, order and augmentation.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Fixes weights, order and augmentation.",
+)
 def main(data_dir: Path, output: Path, depth: int, seed: int) -> None:
     from rich.progress import Progress
 
@@ -34,8 +41,17 @@ def main(data_dir: Path, output: Path, depth: int, seed: int) -> None:
         raise UserError(f"--output {output}: there is no folder {output.parent}; make it, or name another file")
     if output.exists():
         raise UserError(f"--output {output} exists already; name another file")
+    try:
+        # Now, and not when there is a network to lose.
+        tempfile.TemporaryFile(dir=output.parent).close()
+    except OSError as error:
+        raise UserError(f"--output {output}: cannot write there ({error.strerror}); name another file") from None
     recipe = EncoderRecipe(seed=seed)
     data = load_folder(data_dir, side=recipe.sides[-1])
+    if len(data.train) < recipe.batch_size:
+        raise UserError(
+            f"{data_dir} has {len(data.train)} training images, fewer than a batch of {recipe.batch_size}; give more"
+        )
     with Progress() as progress:
         task = progress.add_task("training", total=len(recipe.sides))
 

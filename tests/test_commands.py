@@ -153,6 +153,38 @@ def test_what_is_absent_is_named_in_one_line(
 
 
 @pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--output", "e.safetensors", "PICTURES has 2 training images, fewer than a batch of 128; give more"),
+        ("--output", "/proc/e.safetensors", "--output /proc/e.safetensors: cannot write there"),
+        ("--seed", str(2**64), "is not in the range"),
+    ],
+)
+def test_the_encoder_refuses_at_once_what_it_would_fail_at_in_the_end(
+    tmp_path: Path,
+    option: str,
+    value: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from PIL import Image
+
+    from resnet_spiking.encoder import main
+
+    monkeypatch.chdir(tmp_path)
+    for place in ("train/a", "train/b", "test/a", "test/b"):
+        (tmp_path / "PICTURES" / place).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "PICTURES" / place / "0.png")
+    with pytest.raises(SystemExit) as stopped:
+        main(["--data-dir", "PICTURES", "--output", "e.safetensors", option, value])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2
+    assert said in line
+    assert [path.name for path in tmp_path.iterdir()] == ["PICTURES"]
+
+
+@pytest.mark.parametrize(
     "module",
     ["resnet_spiking", *(f"resnet_spiking.{name}" for name in ("encoder", "train", "evaluate", "attack"))],
 )
