@@ -12,6 +12,8 @@ from resnet_spiking.attacks.threat import Norm, Threat, parse_eps
 from resnet_spiking.errors import UserError, check_known
 
 Order = Literal["ascending", "descending"]
+MOST = 65536
+"""Images or draws at once: what no memory holds more of, and train's limit too."""
 ORDERS: tuple[Order, ...] = ("ascending", "descending")
 
 
@@ -51,8 +53,8 @@ class Settings:
         if not self.labels:
             object.__setattr__(self, "labels", tuple(str(eps) for eps in self.eps))
         for option, value in (("batch-size", self.batch_size), ("draws", self.draws), ("votes", self.votes)):
-            if value < 1:
-                raise UserError(f"--{option} must be at least 1, not {value}")
+            if not 1 <= value <= MOST:
+                raise UserError(f"--{option} must lie between 1 and {MOST}, not {value}")
         if self.rule is not None:
             check_known("--rule", self.rule, RULES)
         check_known("--order", self.order, ORDERS)

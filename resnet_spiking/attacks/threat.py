@@ -14,6 +14,8 @@ from resnet_spiking.errors import UserError, check_known
 
 Norm = Literal["linf", "l2"]
 NORMS = ("linf", "l2")
+WIDEST = 1e6
+"""An L2 radius above that of any image; what an attack makes of it stays within fp32."""
 
 
 def parse_eps(text: str | float) -> float:
@@ -44,6 +46,9 @@ class Threat:
             raise UserError(
                 f"eps must lie in [0, 1] in Linf (pixels in [0, 1]), not {self.eps}; 8 of 255 levels is 8/255"
             )
+
+        if self.eps > WIDEST:
+            raise UserError(f"eps must lie in [0, {WIDEST:g}] in L2 (pixels in [0, 1]), not {self.eps}")
 
     def project(self, moved: Tensor, images: Tensor) -> Tensor:
         """Return the point of the ball and the box that belongs to ``moved`` [B, C, H, W].
