@@ -22,13 +22,7 @@ def count(text: str) -> int:
     Raises:
         argparse.ArgumentTypeError: anything else.
     """
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
-    return number
+    return _whole(text, lambda number: number >= 1, "of at least 1")
 
 
 def seed(text: str) -> int:
@@ -37,12 +31,17 @@ def seed(text: str) -> int:
     Raises:
         argparse.ArgumentTypeError: anything else.
     """
+    return _whole(text, lambda number: 0 <= number < 2**63, "from 0 to 2**63 - 1")
+
+
+def _whole(text: str, fits: Callable[[int], bool], range_: str) -> int:
+    wrong = argparse.ArgumentTypeError(f"must be a whole number {range_}, not {text!r}")
     try:
         number = int(text)
     except ValueError:
-        number = -1
-    if not 0 <= number < 2**63:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 2**63 - 1, not {text!r}")
+        raise wrong from None
+    if not fits(number):
+        raise wrong
     return number
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from resnet_spiking.studies.board import Board
 from resnet_spiking.studies.engines import Engine
 from resnet_spiking.studies.folder import needing_room
-from resnet_spiking.studies.intact import TRACES, flaw, is_readable, is_spoiled, read_traces
+from resnet_spiking.studies.intact import TRACES, flaw, is_spoiled, read_object, read_traces
 from resnet_spiking.studies.labels import has_labels
 from resnet_spiking.studies.ledger import Ledger
 from resnet_spiking.studies.plan import PREPARING, Task
@@ -108,7 +108,7 @@ def keep_intact(folder: Path, ledger: Ledger, watch: Watch, tasks: Iterable[Task
                 watch.line(f"{entry.label}: {' and '.join(lost)} are missing or damaged, writing them again")
                 ledger.wait_again(entry.key)
     for result in sorted((folder / "runs").glob("default-*/result.json")):
-        if not is_readable(result):
+        if read_object(result) is None:
             watch.line(f"{result} is damaged: this Default is trained again where a run needs it")
             result.unlink()
 

@@ -65,17 +65,18 @@ def read_traces(run: Path) -> Arrays | None:
     return found if {"spikes", "membrane", "image"} <= found.keys() else None
 
 
-def is_readable(path: Path) -> bool:
-    """Say whether a file holds a JSON object."""
+def read_object(path: Path) -> dict[str, Any] | None:
+    """Return the JSON object that a file holds; None when it holds none."""
     try:
-        return isinstance(json.loads(path.read_text()), dict)
+        found = json.loads(path.read_text())
     except (ValueError, RecursionError):
-        return False
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _damage(place: Path, names: tuple[str, ...]) -> str | None:
     documents = [place / name for name in names if name.endswith(".json")]
-    damaged = next((path for path in documents if not is_readable(path)), None)
+    damaged = next((path for path in documents if read_object(path) is None), None)
     if damaged is None and "metrics.jsonl" in names and read_curve(place) is None:
         damaged = place / "metrics.jsonl"
     return None if damaged is None else f"{damaged} is damaged"

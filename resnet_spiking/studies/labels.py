@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_spiking.errors import UserError
+from resnet_spiking.studies.intact import read_object
 from resnet_spiking.training.files import write_json
 
 if TYPE_CHECKING:
@@ -47,13 +47,8 @@ def read_labels(folder: Path, data_sha256: str) -> tuple[NDArray[np.integer], li
 
 
 def _stored(path: Path) -> tuple[list[int], list[str]] | None:
-    if not path.is_file():
-        return None
-    try:
-        stored = json.loads(path.read_text())
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(stored, dict):
+    stored = read_object(path) if path.is_file() else None
+    if stored is None:
         return None
     labels, classes = stored.get("labels"), stored.get("classes")
     if not isinstance(labels, list) or not isinstance(classes, list):
