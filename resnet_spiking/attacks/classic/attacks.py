@@ -54,10 +54,11 @@ def pgd(
     import torchattacks
 
     check_count("steps", steps)
+    size = _alpha(alpha, threat, steps)
     attack = torchattacks.PGD if threat.norm == "linf" else torchattacks.PGDL2
 
     def make(model: nn.Module, seed: int) -> Callable[[Tensor, Tensor], Tensor]:
-        return attack(model, eps=threat.eps, alpha=_alpha(alpha, threat, steps), steps=steps, random_start=True)
+        return attack(model, eps=threat.eps, alpha=size, steps=steps, random_start=True)
 
     return guarded(target, images, labels, threat, Stage(make), generator=generator)
 
@@ -85,9 +86,9 @@ def eotpgd(
     passes = target.draws if eot_iter is None else eot_iter
     check_count("steps", steps)
     check_count("eot_iter", passes)
+    size = _alpha(alpha, threat, steps)
 
     def make(model: nn.Module, seed: int) -> torchattacks.EOTPGD:
-        size = _alpha(alpha, threat, steps)
         return torchattacks.EOTPGD(model, eps=threat.eps, alpha=size, steps=steps, eot_iter=passes)
 
     return guarded(
