@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 """A full, exhausted or read-only disk: nothing that the program did wrong."""
 
-UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM)
-"""A path that the system does not have, or not for this user."""
+UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR)
+"""A path that the system does not have, not for this user, or not as a file or folder."""
 
 
 class OneLineCommand(click.Command):

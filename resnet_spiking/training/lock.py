@@ -58,9 +58,9 @@ def _held(folder: Path) -> Iterator[bool]:
     try:
         try:
             connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             if "locked" not in str(error):
-                raise UserError(f"cannot lock {folder} ({error})") from None
+                raise UserError(f"cannot lock {folder} with its {LOCK} ({error}); remove that file") from None
             yield False
         else:
             yield True

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from resnet_spiking.attacks.arrays import load_arrays, save_arrays
 from resnet_spiking.attacks.examples import BROKEN, NOT_TRIED, SURVIVED, Examples
 from resnet_spiking.attacks.figures import figures_of, paired, trap
 from resnet_spiking.attacks.statistics import mcnemar, wilson
@@ -124,3 +125,15 @@ def test_a_table_that_no_attack_wrote_is_refused(tmp_path: Path, name: str, wron
     np.savez(tmp_path / "a.npz", **{**arrays, name: wrong})
     with pytest.raises(UserError, match=rf"a\.npz is missing or damaged \({said}\)"):
         Examples.load(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(("place", "change"), [(8, 1), (10, 99)])
+def test_arrays_whose_archive_asks_for_what_cannot_be_done_are_damaged(tmp_path: Path, place: int, change: int) -> None:
+    path = tmp_path / "arrays.npz"
+    save_arrays(path, {"a": np.arange(3)})
+    found = bytearray(path.read_bytes())
+    # Of the archive's directory: bit 0 of the flags is a password, an unknown number a method of compression.
+    found[found.index(b"PK\x01\x02") + place] |= change
+    path.write_bytes(found)
+    with pytest.raises(ValueError, match=r"password|compression"):
+        load_arrays(path)

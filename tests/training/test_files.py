@@ -68,6 +68,16 @@ def test_a_command_says_it_in_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert line.startswith(f"error: cannot write runs/a/last.ckpt ({reason}); make room there")
 
     @click.command(cls=OneLineCommand)
+    def misplaced() -> None:
+        tmp_path.write_text("")
+
+    with pytest.raises(SystemExit) as ended:
+        misplaced.main([])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: cannot use {tmp_path} ({os.strerror(errno.EISDIR)})")
+
+    @click.command(cls=OneLineCommand)
     def broken() -> None:
         raise OSError(errno.EIO, "a fault of ours, or of the hardware", "x")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from resnet_spiking.errors import UserError
-from resnet_spiking.training.lock import exclusive, exclusive_soon
+from resnet_spiking.training.lock import LOCK, exclusive, exclusive_soon
 
 
 def test_who_looks_for_a_moment_does_not_keep_a_study_out(tmp_path: Path) -> None:
@@ -35,4 +35,13 @@ def test_a_folder_that_stays_held_is_refused(tmp_path: Path) -> None:
         pytest.raises(UserError, match="busy"),
         exclusive_soon(tmp_path, busy="busy"),
     ):
+        pass
+
+
+def test_a_lock_that_something_else_lies_in_the_place_of_is_named(tmp_path: Path) -> None:
+    (tmp_path / LOCK).write_bytes(b"no database" * 200)
+    with pytest.raises(UserError, match=f"its {LOCK}.*remove that file"), exclusive(tmp_path, busy="busy"):
+        pass
+    (tmp_path / LOCK).unlink()
+    with exclusive(tmp_path, busy="busy"):
         pass
