@@ -16,6 +16,7 @@ from resnet_spiking.errors import UserError
 from resnet_spiking.network.arithmetic import plain_arithmetic
 from resnet_spiking.network.build import build_default, build_spiking, build_trunk
 from resnet_spiking.network.classifier import Decoder
+from resnet_spiking.network.evidence import is_spiking, rate_warnings
 from resnet_spiking.network.operations import counting
 from resnet_spiking.training.checkpoint import load_model
 from resnet_spiking.training.comparison import Comparison, exact, same
@@ -24,6 +25,7 @@ from resnet_spiking.training.files import file_sha256
 from resnet_spiking.training.proof import prove
 from resnet_spiking.training.run_folder import read_json, stored_data_dir
 from resnet_spiking.training.scoring import score
+from resnet_spiking.training.whereabouts import beside
 
 # Another processor or batch kernel may round a borderline logit the other way; more than that is a difference.
 # Evidence is of few images: on another device a stochastic head's draws move its rates by more than those of a test.
@@ -75,8 +77,8 @@ def verify_run(
 ) -> list[Comparison]:
     """Score a run's network again, from pixels to logits in fp32, and compare what is recorded of it.
 
-    Compared are accuracy, loss, predictions, spike rates, operations, the proof that it spikes, the variant, and the
-    hashes of model and data.
+    Compared are accuracy, loss, predictions, spike rates with what they warn of, operations, the proof that it spikes,
+    the variant, the hashes of model and data, and what is recorded of Default with Default's own result.
     """
     result = read_json(run / "result.json", "run")
     backbone, decoder, config = load_network(run, weights=weights, recorded_only=False)
@@ -102,8 +104,10 @@ def verify_run(
         _close("loss", recorded["loss"], found.loss),
         Comparison("predictions that differ", 0, differing, differing <= TOLERANCE["accuracy"] * len(data.test)),
         *_rates(recorded["spike_rates"], found.rates),
+        same("warnings", result["warnings"], _warnings(recorded["spike_rates"], decoder)),
         *_operations(result, counter.figures(len(data.test))),
         *_evidence(result, None if config.neuron == "none" else prove(decoder, source, config.branch_seed)),
+        *_default(result, run),
     ]
 
 
@@ -116,6 +120,26 @@ def _rates(recorded: list[float], found: tuple[float, ...]) -> list[Comparison]:
         return [same("spike rates", len(recorded), len(found))]
     pairs = enumerate(zip(recorded, found, strict=True), 1)
     return [_close("spike rate", a, b, f" of layer {index}") for index, (a, b) in pairs]
+
+
+def _warnings(recorded: list[float], decoder: Decoder) -> list[str]:
+    # Of the recorded rates, which are compared by themselves: a warning holds their digits.
+    head = decoder.head
+    counted = is_spiking(head) and len(recorded) == len(head.layer_names)  # type: ignore[arg-type]
+    return rate_warnings(recorded, head.layer_names) if counted else []  # type: ignore[arg-type]
+
+
+def _default(result: dict[str, Any], run: Path) -> list[Comparison]:
+    """Compare what a branch's result says of Default with what the run of Default beside it says, if it is there."""
+    if "default" not in result:
+        return []
+    recorded = dict(result["default"])
+    folder = beside(run) / recorded.pop("run")
+    if not (folder / "result.json").exists():
+        return [Comparison("default", recorded["accuracy"], "absent", True)]
+    own = read_json(folder / "result.json", "run")
+    stated = {**own["test"], **{name: own[name] for name in ("operations", "devices") if name in own}}
+    return [same("default", recorded, {name: stated.get(name) for name in recorded})]
 
 
 def _operations(result: dict[str, Any], found: dict[str, Any]) -> list[Comparison]:

@@ -258,7 +258,7 @@ DOCTORED = (
     {
         "test.accuracy": (0.0123, "accuracy"),
         "test.loss": (9.0, "loss"),
-        "test.spike_rates": ([0.99], "spike rate of layer 1"),
+        "test.spike_rates": ([0.9], "spike rate of layer 1"),
         "test.images": (10_000, "test images"),
         "operations.stages.energy_nJ": (1.0, "operations.stages.energy_nJ"),
         "evidence.logits_when_cut": (0.1, "evidence.logits_when_cut"),
@@ -274,7 +274,9 @@ DOCTORED = (
         "evidence": ({"spikes": False, "reason": "a control without spikes"}, "evidence"),
         "evidence.rates": ({"layer 2": 0.1}, "evidence.rates"),
     },
-    {"evidence": (..., "evidence")},
+    {"evidence": (..., "evidence"), "warnings": (["layer 1 is silent"], "warnings")},
+    {"default.accuracy": (0.0123, "default.accuracy")},
+    {"default.operations.energy_nJ": (0.0, "default.operations.energy_nJ")},
 )
 
 
@@ -318,6 +320,13 @@ def test_a_file_that_was_changed_by_hand_is_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert stopped.value.code == 2
     assert line.startswith(f"error: {path}: {said}")
+
+
+def test_a_default_that_is_gone_is_told_and_not_compared(finished: Path) -> None:
+    default = json.loads((finished / "result.json").read_text())["default"]
+    shutil.rmtree(finished.parent / default["run"])
+    (row,) = (row for row in verify_run(finished) if row.figure == "default")
+    assert (row.recorded, row.recomputed, row.agrees) == (default["accuracy"], "absent", True)
 
 
 def test_missing_predictions_and_another_variant_are_noticed(finished: Path) -> None:
