@@ -12,6 +12,9 @@ from rich.table import Table
 if TYPE_CHECKING:
     from resnet_spiking.training.comparison import Comparison
 
+SHOWN = 20
+"""Characters of a value in the table of a verification: names fit, a hash's beginning tells it from another."""
+
 
 def print_summary(result: dict[str, Any], run: Path) -> None:
     """Print test accuracies, spike rates, energy estimates, evidence, seconds and where the files are."""
@@ -81,4 +84,6 @@ def print_comparison(rows: list[Comparison], run: Path) -> None:
 
 
 def _short(value: float | str) -> str:
-    return value[:12] + "…" if isinstance(value, str) else f"{value:.6g}"
+    if isinstance(value, str):
+        return value if len(value) <= SHOWN else value[:SHOWN] + "…"
+    return f"{value:.6g}"
