@@ -19,7 +19,7 @@ def make_optimizer(network: nn.Module, config: RunConfig) -> torch.optim.Optimiz
 
     Stage k learns at ``lr layer_decay^(4 - k)``, the stem as a stage 0: what was pretrained and lies further from the
     new head has less to learn and more to lose. Of Muon's matrices only those of the stages are orthogonal, not the
-    head's.
+    head's, and they are turned in bf16 where the stages' convolutions are computed in it.
 
     Source: Howard and Ruder, "Universal language model fine-tuning for text classification", 2018 (discriminative
     fine-tuning), by stages in place of layers.
@@ -38,7 +38,7 @@ def make_optimizer(network: nn.Module, config: RunConfig) -> torch.optim.Optimiz
     if config.optimizer == "sgd":
         return torch.optim.SGD(described, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
     if config.optimizer == "muon":
-        return Muon(described, config.lr)
+        return Muon(described, config.lr, torch.bfloat16 if config.precision == "bf16" else None)
     return torch.optim.AdamW(described, lr=config.lr, fused=True)
 
 

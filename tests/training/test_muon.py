@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from resnet_spiking.config import RunConfig
-from resnet_spiking.training.muon import COEFFICIENTS, ITERATIONS, Muon, orthogonalised
+from resnet_spiking.training.muon import COEFFICIENTS, Muon, orthogonalised
 from resnet_spiking.training.optimizer import make_optimizer
 
 
@@ -21,7 +21,7 @@ def by_decomposition(matrix: Tensor) -> Tensor:
     left, values, right = torch.linalg.svd(matrix.double(), full_matrices=False)
     values = values / matrix.double().norm()
     a, b, c = COEFFICIENTS
-    for _ in range(ITERATIONS):
+    for _ in range(5):
         values = a * values + b * values**3 + c * values**5
     return left @ torch.diag(values) @ right
 
@@ -39,6 +39,29 @@ def test_in_fp32_steep_matrices_keep_their_singular_vectors() -> None:
     torch.testing.assert_close(orthogonalised(matrix).double(), by_decomposition(matrix), rtol=0, atol=1e-4)
 
 
+def spectrum(kind: str, size: int = 96) -> Tensor:
+    if kind == "few":
+        return torch.cat([torch.ones(3), torch.logspace(-1, -5, size - 3)])
+    return torch.logspace(0, {"flat": 0, "steep": -2, "very steep": -4}[kind], size)
+
+
+@pytest.mark.parametrize("kind", ["flat", "steep", "very steep", "few"])
+def test_in_bf16_the_error_is_that_of_iterating_on_the_whole_matrix(kind: str) -> None:
+    drawn = torch.Generator().manual_seed(0)
+    left, _ = torch.linalg.qr(torch.randn(96, 96, generator=drawn))
+    right, _ = torch.linalg.qr(torch.randn(200, 96, generator=drawn))
+    matrix = left @ torch.diag(spectrum(kind)) @ right.T
+    whole, (a, b, c) = (matrix / matrix.norm()).bfloat16(), COEFFICIENTS
+    for _ in range(5):
+        gram = whole @ whole.T
+        whole = a * whole + (b * gram + c * gram @ gram) @ whole
+    found = orthogonalised(matrix, torch.bfloat16)
+    exact = by_decomposition(matrix)
+    assert found.dtype == torch.float32
+    assert (found - exact).norm() < 1.25 * (whole - exact).norm()
+    assert torch.linalg.svdvals(found).max() < 1.25
+
+
 def test_singular_values_end_about_one() -> None:
     left, _ = torch.linalg.qr(torch.randn(30, 30, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
     right, _ = torch.linalg.qr(torch.randn(80, 30, generator=torch.Generator().manual_seed(2), dtype=torch.float64))
@@ -53,11 +76,12 @@ def test_no_gradient_is_no_update() -> None:
 
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon came with torch 2.9")
-def test_steps_are_those_of_torch_on_matrices() -> None:
+@pytest.mark.parametrize("precision", [None, torch.bfloat16])
+def test_steps_are_those_of_torch_on_matrices(precision: torch.dtype | None) -> None:
     drawn = torch.Generator().manual_seed(0)
     ours = nn.Parameter(torch.randn(24, 40, generator=drawn))
     theirs = nn.Parameter(ours.detach().clone())
-    mine = Muon([{"params": [ours], "lr": 0.02, "weight_decay": 0.1, "orthogonal": True}], lr=0.02)
+    mine = Muon([{"params": [ours], "lr": 0.02, "weight_decay": 0.1, "orthogonal": True}], 0.02, precision)
     # Its scale is 0.2 sqrt(max(m, n)).
     reference = torch.optim.Muon([theirs], lr=0.1, weight_decay=0.02, adjust_lr_fn="match_rms_adamw")
     for _ in range(6):
@@ -121,6 +145,13 @@ def test_kernels_of_the_stages_are_orthogonal_and_the_head_is_not() -> None:
     assert len(turned) == 1
     assert turned[0] is network.stages[0].weight
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(network.parameters()))
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", None), ("bf16", torch.bfloat16)])
+def test_matrices_are_turned_at_the_precision_of_the_convolutions(precision: str, expected: torch.dtype | None) -> None:
+    optimizer = make_optimizer(Small(), RunConfig(optimizer="muon", precision=precision))
+    assert isinstance(optimizer, Muon)
+    assert optimizer.precision == expected
 
 
 def test_saved_state_continues_to_the_same_bits() -> None:
