@@ -125,8 +125,8 @@ From scratch, nothing pretrained and nothing frozen:
     "--precision",
     default="auto",
     metavar="auto|bf16|fp32",
-    help="Of convolutions in training; auto: bf16 where the device has matrix units for it, else fp32. "
-    "Neuron state and the final test are fp32.",
+    help="Of convolutions in training, and of Muon's iteration; auto: bf16 where the device has matrix units for it, "
+    "else fp32. Neuron state and the final test are fp32.",
 )
 @click.option("--train-samples", type=int, help="Use only this many training images.")
 @click.option("--test-samples", type=int, help="Use only this many test images.")
