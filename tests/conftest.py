@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import settings
 
 from resnet_spiking.data.images import Dataset, ImageSet
+
+# A busy machine is no failure.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,9 @@ def claimed(folder: Path, study: Study, owner: dict[str, Any]) -> Iterator[Ledge
         _tidy(folder)
         if not begun:
             remember(folder, study)
-        ledger = Ledger(folder)
-        try:
+        with closing(Ledger(folder)) as ledger:
             ledger.note("owner", owner)
             yield ledger
-        finally:
-            ledger.close()
 
 
 def holds_study(folder: Path) -> bool:

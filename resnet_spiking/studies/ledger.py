@@ -79,6 +79,7 @@ class Ledger:
         try:
             (found,) = self._database.execute("PRAGMA user_version").fetchone()
             if found not in (0, VERSION) or (read_only and not found):
+                self._database.close()
                 raise UserError(f"{path} has version {found}, this program reads version {VERSION}; use another folder")
             if not read_only:
                 self._database.executescript(f"PRAGMA user_version = {VERSION};{_TABLES}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from resnet_spiking.errors import UserError
@@ -15,21 +16,15 @@ from resnet_spiking.training.lock import exclusive
 def read_entries(folder: Path) -> list[Entry]:
     """Return the rows of a study's ledger. Raises ``UserError`` when the folder is no study's."""
     read_stored_study(folder)
-    ledger = Ledger(folder, read_only=True)
-    try:
+    with closing(Ledger(folder, read_only=True)) as ledger:
         return ledger.entries()
-    finally:
-        ledger.close()
 
 
 def read_board(folder: Path) -> Board:
     """Return the board of a study that runs in another process, or has ended."""
     entries = read_entries(folder)
-    ledger = Ledger(folder, read_only=True)
-    try:
+    with closing(Ledger(folder, read_only=True)) as ledger:
         owner = ledger.noted("owner") or {}
-    finally:
-        ledger.close()
     tasks = [Task(entry.key, entry.kind, entry.label, entry.payload) for entry in entries]
     return Board.of(tasks, entries, owner.get("workers", 1))
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -32,13 +33,11 @@ TASKS = [
 def run(
     folder: Path, do: Callable[[Work], Outcome], retries: int = 2, tasks: Sequence[Task] = TASKS
 ) -> tuple[Tally, Silent, list[str], dict[str, str]]:
-    engine, watch, ledger = Inline(do), Silent(), Ledger(folder)
-    ledger.plan(tasks)
-    try:
+    engine, watch = Inline(do), Silent()
+    with closing(Ledger(folder)) as ledger:
+        ledger.plan(tasks)
         tally = conduct(tasks, folder, ledger, engine, Resources(), workers=1, retries=retries, watch=watch)
         return tally, watch, engine.log, {entry.key: entry.state for entry in ledger.entries()}
-    finally:
-        ledger.close()
 
 
 def test_a_failing_run_stops_only_what_needs_it(tmp_path: Path) -> None:
@@ -107,8 +106,8 @@ def test_a_full_disk_stops_the_study_and_loses_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match=r"No space left.*same command again"):
         run(tmp_path, do)
-    ledger = Ledger(tmp_path, read_only=True)
-    assert {entry.key: entry.state for entry in ledger.entries()}["default"] == "done"
+    with closing(Ledger(tmp_path, read_only=True)) as ledger:
+        assert {entry.key: entry.state for entry in ledger.entries()}["default"] == "done"
     _, _, log, states = run(tmp_path, lambda work: Outcome(work.key, "done"))
     assert set(states.values()) == {"done"}
     assert "default" not in log
@@ -124,8 +123,12 @@ def test_only_a_full_disk_asks_for_room(tmp_path: Path) -> None:
 
 def test_a_ledger_that_cannot_be_written_asks_for_room(tmp_path: Path) -> None:
     Ledger(tmp_path).close()
-    with pytest.raises(UserError, match=r"^the ledger cannot be written .*same command again"), needing_room(tmp_path):
-        Ledger(tmp_path, read_only=True).note("owner", 1)
+    with (
+        closing(Ledger(tmp_path, read_only=True)) as ledger,
+        pytest.raises(UserError, match=r"^the ledger cannot be written .*same command again"),
+        needing_room(tmp_path),
+    ):
+        ledger.note("owner", 1)
 
 
 def test_errors_of_the_disk_are_told_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,23 +19,26 @@ def tasks(*keys: str) -> list[Task]:
     return [Task(key, "run", f"label-{key}", {"n": key}) for key in keys]
 
 
-def test_what_is_recorded_is_read_back_in_order(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with closing(Ledger(tmp_path)) as opened:
+        yield opened
+
+
+def test_what_is_recorded_is_read_back_in_order(tmp_path: Path, ledger: Ledger) -> None:
     ledger.plan(tasks("b", "a"))
     ledger.start("a", "worker 1", "logs/a.log")
     ledger.finish("a", "runs/a/result.json", "00ff", 1.5)
     ledger.start("b", "worker 2", "logs/b.log")
-    ledger.close()
-    reader = Ledger(tmp_path, read_only=True)
-    first, second = reader.entries()
+    with closing(Ledger(tmp_path, read_only=True)) as reader:
+        first, second = reader.entries()
+        with pytest.raises(OSError, match="readonly"):
+            reader.fail("a", "no")
     assert (first.key, first.state, first.worker, first.payload) == ("b", "running", "worker 2", {"n": "b"})
     assert (second.state, second.result, second.sha256, second.seconds) == ("done", "runs/a/result.json", "00ff", 1.5)
-    with pytest.raises(OSError, match="readonly"):
-        reader.fail("a", "no")
 
 
-def test_a_new_plan_keeps_what_is_done_and_repeats_what_is_not(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
+def test_a_new_plan_keeps_what_is_done_and_repeats_what_is_not(ledger: Ledger) -> None:
     ledger.plan(tasks("a", "b", "c"))
     ledger.finish("a", None, None, 1)
     ledger.fail("b", "broken")
@@ -45,8 +50,7 @@ def test_a_new_plan_keeps_what_is_done_and_repeats_what_is_not(tmp_path: Path) -
     assert [entry.state for entry in ledger.entries()] == ["done"]
 
 
-def test_a_transaction_that_fails_leaves_the_plan_as_it_was(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
+def test_a_transaction_that_fails_leaves_the_plan_as_it_was(ledger: Ledger) -> None:
     ledger.plan(tasks("a"))
     with pytest.raises(TypeError):
         ledger.plan([*tasks("b"), Task("c", "run", "c", {"not JSON": object()})])
@@ -55,7 +59,7 @@ def test_a_transaction_that_fails_leaves_the_plan_as_it_was(tmp_path: Path) -> N
 
 def test_other_versions_and_damage_are_one_line(tmp_path: Path) -> None:
     Ledger(tmp_path).close()
-    with sqlite3.connect(tmp_path / "ledger.sqlite") as database:
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)) as database:
         database.execute("PRAGMA user_version = 99")
     with pytest.raises(UserError, match="has version 99"):
         Ledger(tmp_path)
