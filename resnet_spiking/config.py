@@ -12,6 +12,9 @@ from resnet_spiking.data.names import DATASETS
 from resnet_spiking.errors import UserError, check_known
 from resnet_spiking.network.names import BACKBONES
 
+LARGEST_BATCH = 65536
+"""Images or draws at once: what no memory holds more of."""
+
 CHOICES = {
     "mode": ("shared", "native"),
     "reset": ("zero", "subtract", "none"),
@@ -125,7 +128,7 @@ class RunConfig:
         for field, accepted in CHOICES.items():
             check_known("--" + field, getattr(self, field), accepted)
         _check_range("--freeze-depth", self.freeze_depth, 0, 4)
-        _check_range("--batch-size", self.batch_size, 2, 65536)
+        _check_range("--batch-size", self.batch_size, 2, LARGEST_BATCH)
         _check_range("--shifts", self.shifts, 0, 1000)
         _check_range("--num-steps", self.num_steps, 1, 100_000)
         _check_range("--image-size", self.image_size, 32, 4096)

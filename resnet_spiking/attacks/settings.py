@@ -9,11 +9,10 @@ from typing import Any, Literal
 from resnet_spiking.attacks.bundles import Bundle
 from resnet_spiking.attacks.target import RULES, Rule
 from resnet_spiking.attacks.threat import Norm, Threat, parse_eps
+from resnet_spiking.config import LARGEST_BATCH
 from resnet_spiking.errors import UserError, check_known
 
 Order = Literal["ascending", "descending"]
-MOST = 65536
-"""Images or draws at once: what no memory holds more of, and train's limit too."""
 ORDERS: tuple[Order, ...] = ("ascending", "descending")
 
 
@@ -53,8 +52,8 @@ class Settings:
         if not self.labels:
             object.__setattr__(self, "labels", tuple(str(eps) for eps in self.eps))
         for option, value in (("batch-size", self.batch_size), ("draws", self.draws), ("votes", self.votes)):
-            if not 1 <= value <= MOST:
-                raise UserError(f"--{option} must lie between 1 and {MOST}, not {value}")
+            if not 1 <= value <= LARGEST_BATCH:
+                raise UserError(f"--{option} must lie between 1 and {LARGEST_BATCH}, not {value}")
         if self.rule is not None:
             check_known("--rule", self.rule, RULES)
         check_known("--order", self.order, ORDERS)

@@ -73,7 +73,7 @@ def gather_evidence(
         )
 
 
-def rate_warnings(rates: list[float], names: Sequence[str]) -> list[str]:
+def rate_warnings(rates: Sequence[float], names: Sequence[str]) -> list[str]:
     """Return a line for each layer whose spike rate says that it is silent or saturated."""
     return [
         f"{name} spikes at {rate:.3%} of its steps: {'silent' if rate < SILENT else 'saturated'}; "
@@ -81,6 +81,11 @@ def rate_warnings(rates: list[float], names: Sequence[str]) -> list[str]:
         for name, rate in zip(names, rates, strict=True)
         if not SILENT <= rate <= SATURATED
     ]
+
+
+def head_warnings(head: LinearHead | SpikingHead | SpikingStage, rates: Sequence[float]) -> list[str]:
+    """Return ``rate_warnings`` of a head's layers; none of a head without neurons that fire."""
+    return rate_warnings(rates, head.layer_names) if is_spiking(head) else []  # type: ignore[arg-type]
 
 
 def is_spiking(head: LinearHead | SpikingHead | SpikingStage) -> bool:

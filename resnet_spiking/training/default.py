@@ -35,6 +35,13 @@ class Default:
     network: Decoder
 
 
+def default_block(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """Return what a branch's result says of the Default in ``folder``, whose own result is ``result``."""
+    # The first results had neither operations nor devices.
+    later = {name: result[name] for name in ("operations", "devices") if name in result}
+    return {"run": folder.name, **result["test"], **later}
+
+
 def remember_default(config: RunConfig, parent: Path, frozen: Frozen, env: Environment) -> Default:
     """Return the Default, from the environment's memory where a run of this process left it."""
     key = ("default", parent, *shared_key(config, frozen.data, env))

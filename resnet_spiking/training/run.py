@@ -13,10 +13,10 @@ from resnet_spiking.config import RunConfig
 from resnet_spiking.data.images import Dataset
 from resnet_spiking.network.arithmetic import plain_arithmetic
 from resnet_spiking.network.build import check_head
-from resnet_spiking.network.evidence import is_spiking, rate_warnings
+from resnet_spiking.network.evidence import head_warnings
 from resnet_spiking.training.branch import train_branch
 from resnet_spiking.training.configured_data import remember_data
-from resnet_spiking.training.default import remember_default
+from resnet_spiking.training.default import default_block, remember_default
 from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.files import write_atomically, write_json
 from resnet_spiking.training.frozen import hashes_of, remember_frozen, remember_trunk
@@ -77,15 +77,9 @@ def train_run(
         "num_classes": len(images.classes),
         "epochs": config.epochs_label,
         "config": config.as_dict(),
-        "default": {
-            "run": default.folder.name,
-            **default.result["test"],
-            **{name: default.result[name] for name in ("operations", "devices") if name in default.result},
-        },
+        "default": default_block(default.folder, default.result),
         **figures,
-        "warnings": rate_warnings(figures["test"]["spike_rates"], network.head.layer_names)  # type: ignore[arg-type]
-        if is_spiking(network.head)  # type: ignore[arg-type]
-        else [],
+        "warnings": head_warnings(network.head, figures["test"]["spike_rates"]),  # type: ignore[arg-type]
         "seconds": {
             "features": features_seconds,
             "default": default.result["seconds"]["training"],

@@ -16,11 +16,12 @@ from resnet_spiking.errors import UserError
 from resnet_spiking.network.arithmetic import plain_arithmetic
 from resnet_spiking.network.build import build_default, build_spiking, build_trunk
 from resnet_spiking.network.classifier import Decoder
-from resnet_spiking.network.evidence import is_spiking, rate_warnings
+from resnet_spiking.network.evidence import head_warnings
 from resnet_spiking.network.operations import counting
 from resnet_spiking.training.checkpoint import load_model
 from resnet_spiking.training.comparison import Comparison, exact, same
 from resnet_spiking.training.configured_data import load_data
+from resnet_spiking.training.default import default_block
 from resnet_spiking.training.files import file_sha256
 from resnet_spiking.training.proof import prove
 from resnet_spiking.training.run_folder import read_json, stored_data_dir
@@ -103,8 +104,7 @@ def verify_run(
         _close("accuracy", recorded["accuracy"], found.accuracy),
         _close("loss", recorded["loss"], found.loss),
         Comparison("predictions that differ", 0, differing, differing <= TOLERANCE["accuracy"] * len(data.test)),
-        *_rates(recorded["spike_rates"], found.rates),
-        same("warnings", result["warnings"], _warnings(recorded["spike_rates"], decoder)),
+        *_rates(result, found.rates, decoder),
         *_operations(result, counter.figures(len(data.test))),
         *_evidence(result, None if config.neuron == "none" else prove(decoder, source, config.branch_seed)),
         *_default(result, run),
@@ -115,30 +115,25 @@ def _close(figure: str, recorded: float, recomputed: float, of: str = "") -> Com
     return Comparison(figure + of, recorded, recomputed, abs(recorded - recomputed) <= TOLERANCE[figure])
 
 
-def _rates(recorded: list[float], found: tuple[float, ...]) -> list[Comparison]:
+def _rates(result: dict[str, Any], found: tuple[float, ...], decoder: Decoder) -> list[Comparison]:
+    recorded = result["test"]["spike_rates"]
     if len(recorded) != len(found):
         return [same("spike rates", len(recorded), len(found))]
     pairs = enumerate(zip(recorded, found, strict=True), 1)
-    return [_close("spike rate", a, b, f" of layer {index}") for index, (a, b) in pairs]
-
-
-def _warnings(recorded: list[float], decoder: Decoder) -> list[str]:
-    # Of the recorded rates, which are compared by themselves: a warning holds their digits.
-    head = decoder.head
-    counted = is_spiking(head) and len(recorded) == len(head.layer_names)  # type: ignore[arg-type]
-    return rate_warnings(recorded, head.layer_names) if counted else []  # type: ignore[arg-type]
+    # A warning holds the digits of a recorded rate.
+    warnings = same("warnings", result["warnings"], head_warnings(decoder.head, recorded))  # type: ignore[arg-type]
+    return [*(_close("spike rate", a, b, f" of layer {index}") for index, (a, b) in pairs), warnings]
 
 
 def _default(result: dict[str, Any], run: Path) -> list[Comparison]:
     """Compare what a branch's result says of Default with what the run of Default beside it says, if it is there."""
     if "default" not in result:
         return []
-    recorded = dict(result["default"])
-    folder = beside(run) / recorded.pop("run")
+    recorded = result["default"]
+    folder = beside(run) / recorded["run"]
     if not (folder / "result.json").exists():
         return [Comparison("default", recorded["accuracy"], "absent", True)]
-    own = read_json(folder / "result.json", "run")
-    stated = {**own["test"], **{name: own[name] for name in ("operations", "devices") if name in own}}
+    stated = default_block(folder, read_json(folder / "result.json", "run"))
     return [same("default", recorded, {name: stated.get(name) for name in recorded})]
 
 
