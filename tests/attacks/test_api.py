@@ -47,7 +47,7 @@ def small(classes: int, shape: tuple[int, ...], seed: int) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", WITH_EPS)
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(
     norm=st.sampled_from(["linf", "l2"]),
     shape=st.tuples(st.integers(1, 3), st.integers(1, 7), st.integers(1, 7)),

@@ -18,7 +18,7 @@ def test_wilson(successes: int, trials: int, expected: tuple[float, float]) -> N
     assert wilson(successes, trials) == pytest.approx(expected, abs=1e-6)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_is_where_the_score_test_turns(case: tuple[int, int]) -> None:
     successes, trials = case
@@ -35,7 +35,7 @@ def test_mcnemar_by_hand() -> None:
     assert mcnemar(5, 5) == 1.0
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_mcnemar_sums_the_binomial_tails(better: int, worse: int) -> None:
     count, least = better + worse, min(better, worse)

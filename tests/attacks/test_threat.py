@@ -43,7 +43,7 @@ def test_unknown_norm() -> None:
         Threat(unknown, 0.1)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(norm=norms, shape=shapes, eps=st.floats(0, 1), seed=st.integers(0, 99), far=st.sampled_from([0.01, 1.0, 100.0]))
 def test_every_point_lies_in_ball_and_box(
     norm: Norm, shape: tuple[int, ...], eps: float, seed: int, far: float
@@ -76,7 +76,7 @@ def test_l2_projection_keeps_the_direction() -> None:
     assert (found - images).flatten().tolist() == pytest.approx([0.06, 0.08])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(exponent=st.integers(-37, 37), seed=st.integers(0, 99))
 def test_directions_of_tiny_and_huge_gradients(exponent: int, seed: int) -> None:
     """Squares of such gradients leave fp32; the direction must not."""

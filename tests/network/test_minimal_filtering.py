@@ -12,7 +12,7 @@ from torch import nn
 from resnet_spiking.network.minimal_filtering import minimal_filtering, transforms
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     batch=st.integers(0, 3),
     channels=st.tuples(st.integers(1, 4), st.integers(1, 4)),

@@ -88,7 +88,7 @@ def test_convolutions_counted_by_hand() -> None:
     assert operations_of(layer, image * 0.5) == (26, 98, False)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     groups=st.sampled_from([1, 2]), stride=st.integers(1, 2), padding=st.integers(0, 2), kernel=st.integers(1, 3),
     dilation=st.integers(1, 2), share=st.floats(0, 1), seed=st.integers(0, 99),

@@ -13,7 +13,7 @@ from resnet_spiking.network import patch_product as module
 from resnet_spiking.network.patch_product import patch_product
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     batch=st.integers(0, 3),
     size=st.tuples(st.integers(1, 7), st.integers(1, 7)),

@@ -10,7 +10,7 @@ from torch import nn
 from resnet_spiking.network.small_map import taps_product
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     size=st.tuples(st.integers(1, 5), st.integers(1, 5)),
     kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),

@@ -34,7 +34,7 @@ def _current(kind: str, shape: tuple[int, ...], threshold: float, seed: int) -> 
     return torch.randint(-4, 5, shape, generator=source).double() * (threshold / 4)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     name=st.sampled_from([*LIFS, *PARALIFS]),
     shape=shapes,

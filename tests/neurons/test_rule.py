@@ -81,7 +81,7 @@ def test_delayed_resets(name: str, reset: str) -> None:
     _assert_replayed(neuron, current, neuron(current.detach())[1])
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15, derandomize=True)
 @given(
     beta=st.floats(0, 1),
     alpha=st.none() | st.floats(0, 0.9),

@@ -70,7 +70,7 @@ def test_two_dozen_series_all_look_different() -> None:
     assert len({(style(i).mark, style(i).dash) for i in range(6)}) == 6  # without colour at all
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(3, 8))
 def test_ticks_are_round_evenly_spaced_and_inside(low: float, span: float, wanted: int) -> None:
     found = ticks(low, low + span, wanted)

@@ -31,7 +31,7 @@ def test_one_seed_has_wilsons_interval_and_no_spread() -> None:
     assert (found.low, found.high) == (pytest.approx(centre - half, rel=1e-6), pytest.approx(centre + half, rel=1e-6))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=12))
 def test_spread_agrees_with_the_standard_library_and_scipy(values: list[float]) -> None:
     found = spread(values, 50)
@@ -60,7 +60,7 @@ def test_repeating_a_seed_does_not_make_p_smaller() -> None:
     assert pooled < ten.p  # what counting every seed's images as new ones would have claimed
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=9))
 def test_p_of_several_seeds_agrees_with_scipys_permutations(right: list[tuple[int, int]]) -> None:
     """``right``: for each image, in how many of three seeds either side is right."""
@@ -78,7 +78,7 @@ def test_p_of_several_seeds_agrees_with_scipys_permutations(right: list[tuple[in
     assert paired(first, second).p == pytest.approx(flips.pvalue, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 3000), st.integers(0, 3000))
 def test_p_of_one_seed_agrees_with_scipys_binomial_test(better: int, worse: int) -> None:
     first = np.array([True] * better + [False] * worse, bool)

@@ -152,7 +152,7 @@ def test_errors_of_the_disk_are_told_from_others(tmp_path: Path, monkeypatch: py
     assert "Traceback" in (tmp_path / "logs" / "label.log").read_text()
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(["done", "lost", "failed", "crash"]), min_size=40, max_size=40), st.integers(0, 2))
 def test_whatever_happens_each_task_ends_once(
     tmp_path_factory: pytest.TempPathFactory, script: list[str], retries: int

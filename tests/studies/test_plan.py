@@ -280,7 +280,7 @@ def test_makespan_by_hand() -> None:
     assert makespan(tasks, seconds, 2, done={"a", "c"}) == 3 + 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(0.1, 9), min_size=1, max_size=12), st.integers(1, 4))
 def test_makespan_lies_between_the_bounds_of_list_scheduling(seconds: list[float], workers: int) -> None:
     tasks = [task(str(number)) for number in range(len(seconds))]

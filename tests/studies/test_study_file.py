@@ -91,7 +91,7 @@ axes = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(axes, min_size=1, max_size=3))
 def test_a_study_survives_being_stored(grids: list[dict[str, Any]]) -> None:
     study = parse_study({"name": "x", "grid": grids, "attack": {"eps": ["1/255"], "order": "descending"}}, "here")

@@ -26,7 +26,7 @@ def by_decomposition(matrix: Tensor) -> Tensor:
     return left @ torch.diag(values) @ right
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(rows=st.integers(1, 40), columns=st.integers(1, 40), scale=st.floats(-6, 6), seed=st.integers(0, 999))
 def test_the_iteration_acts_on_each_singular_value(rows: int, columns: int, scale: float, seed: int) -> None:
     drawn = torch.Generator().manual_seed(seed)

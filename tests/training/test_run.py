@@ -302,7 +302,12 @@ def test_doctored_figures_are_named(finished: Path, changes: dict[str, tuple[obj
         ("result", "evidence", None, "the field 'evidence' must be an object"),
         ("result", "evidence.rates", ..., "the field 'evidence.rates' is missing"),
         ("result", "operations.Dense", True, "the field 'operations.Dense' must be a number"),
-        ("result", "config.hidden", "wide", "--hidden must be "),
+        (
+            "result",
+            "config.hidden",
+            "wide",
+            "--hidden must be whole numbers, in Python a tuple such as (256,), not 'wide'",
+        ),
         ("result", "config.num_steps", None, "--num-steps must be a whole number, not 'None'"),
         ("result", "config.lr", -1, "--lr must be a positive number"),
         ("config", "inputs", ..., "the field 'inputs' is missing"),

@@ -12,7 +12,7 @@ from resnet_spiking.attacks.classic.ledger import AllBroken, Ledger, best_of_eac
 from resnet_spiking.attacks.threat import Norm, Threat
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 2**16), st.sampled_from(["linf", "l2"]), st.floats(0.05, 1), st.integers(1, 6), st.integers(1, 6))
 def test_holders_are_all_balls_that_hold_an_iterate(seed: int, norm: Norm, eps: float, m: int, a: int) -> None:
     generator = torch.Generator().manual_seed(seed)

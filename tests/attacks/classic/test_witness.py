@@ -28,7 +28,7 @@ def test_its_gradient_is_that_of_the_target(
     torch.testing.assert_close(found, target.step(images, labels, cross_entropy).gradient)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.integers(-50, 50), min_size=2, max_size=6), st.integers(-1000, 1000))
 def test_a_shift_of_the_logits_changes_nothing(row: list[int], shift: int) -> None:
     logits = torch.tensor([row], dtype=torch.float64)
