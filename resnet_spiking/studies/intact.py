@@ -79,4 +79,12 @@ def _damage(place: Path, names: tuple[str, ...]) -> str | None:
     damaged = next((path for path in documents if read_object(path) is None), None)
     if damaged is None and "metrics.jsonl" in names and read_curve(place) is None:
         damaged = place / "metrics.jsonl"
+    if damaged is None and "model.safetensors" in names and not _is_the_model(place):
+        damaged = place / "model.safetensors"
     return None if damaged is None else f"{damaged} is damaged"
+
+
+def _is_the_model(run: Path) -> bool:
+    """Say whether a run's checkpoint has the sha256 that its result publishes."""
+    hashes = (read_object(run / "result.json") or {}).get("hashes")
+    return isinstance(hashes, dict) and hashes.get("model") == file_sha256(run / "model.safetensors")

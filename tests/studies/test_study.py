@@ -136,6 +136,19 @@ def test_a_missing_or_changed_result_is_made_again_to_the_same_figures(
     assert [(row["test"], row["hashes"]) for row in read_rows(folder)] == [(row["test"], row["hashes"]) for row in rows]
 
 
+def test_a_checkpoint_that_is_not_the_published_one_is_made_again(finished: tuple[Path, list[str]]) -> None:
+    folder, _ = finished
+    rows, watch = read_rows(folder), Silent()
+    run = next(row["run"] for row in rows if row["variant"] == "relu")
+    model = folder / "runs" / run / "model.safetensors"
+    content = model.read_bytes()
+    model.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert run_inline(read_stored_study(folder), folder, watch).log[1:] == [run]
+    assert f"{run}: {model} is damaged, doing this run again" in watch.lines
+    assert model.read_bytes() == content
+    assert [row["hashes"] for row in read_rows(folder)] == [row["hashes"] for row in rows]
+
+
 def test_files_that_export_needs_come_back_without_training_what_is_there(finished: tuple[Path, list[str]]) -> None:
     folder, _ = finished
     study, rows = read_stored_study(folder), read_rows(folder)
