@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from neurons import forks as _forks  # noqa: F401  it must see every fork from here on
+
 if TYPE_CHECKING:
     from neurons.base import NaNError, Neuron
     from neurons.kernels.dispatch import step_by_step

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -139,7 +140,7 @@ class Neuron(nn.Module, ABC):
 
     def membrane_threshold(self) -> float:
         """The threshold that the membrane is compared with, the mean if there are several; 1 where there is none."""
-        learned = self._parameters.get("threshold")
+        learned = self._learned("threshold")
         if learned is None:
             return float(self.effective_parameters().get("threshold", 1.0))
         return float(learned.detach().clamp(min=SMALLEST_THRESHOLD).mean())
@@ -251,15 +252,34 @@ class Neuron(nn.Module, ABC):
 
     def _learn(self, field: str, value: float) -> None:
         """Register `field` as a parameter that starts exactly at `value`."""
+        if field == "threshold" and value < SMALLEST_THRESHOLD:
+            raise self._refuse("threshold", value, f"a learned one is kept at {SMALLEST_THRESHOLD:g} or above")
         shape = self.features or ()
         self.register_parameter(field, nn.Parameter(torch.full(shape, value)))
 
     def _value(self, field: str, fixed: float, like: Tensor, low: float, high: float) -> Tensor:
         """The decay or threshold `field` as a tensor of the dtype and device of `like`, in [low, high] if learned."""
-        learned = getattr(self, field) if field in self._parameters else None
+        learned = self._learned(field)
         if learned is None:
             return constant(fixed, like.dtype, like)
+        if learned.device != like.device:
+            raise ValueError(
+                f"current is on {like.device} and {field} of {self.name} on {learned.device}; move one to the other"
+            )
         return bounded(learned.to(like.dtype), low, high)
+
+    def _learned(self, field: str) -> Tensor | None:
+        """The learned decay or threshold `field`: a parameter, or what `torch.nn.utils.parametrize` makes of one."""
+        learns = field in self._parameters or getattr(self.config, f"learn_{field}")
+        return getattr(self, field) if learns else None
+
+    def _learnables(self) -> Iterable[nn.Parameter | None]:
+        """What could hold NaN from an optimiser's step."""
+        return self._parameters.values()
+
+    def _witnesses(self, state: State) -> State:
+        """The tensors of the state that hold NaN once the current held one."""
+        return state[:1]
 
     def _refuse(self, argument: str, value: object, reason: str) -> ValueError:
         return ValueError(f"{argument}={value!r} cannot be expressed by {self.name} in {self.mode} mode: {reason}")
@@ -313,14 +333,14 @@ class Neuron(nn.Module, ABC):
         if torch.compiler.is_compiling():
             return  # a branch on data would break the graph
         # A NaN never leaves a membrane, so that the small final state tells about the whole current.
-        witness = (state[0] if state else current).detach()
-        learned = [parameter.detach() for parameter in self._parameters.values() if parameter is not None]
+        witnesses = [part.detach() for part in self._witnesses(state) or (current,)]
+        learned = [parameter.detach() for parameter in self._learnables() if parameter is not None]
         # A sum is a tenth of the work, and finite where no entry is NaN; infinite entries may make it NaN as well.
-        if math.isfinite(sum((value.sum() for value in learned), witness.sum())):
+        if math.isfinite(sum(value.sum() for value in (*witnesses, *learned))):
             return
         if any(bool(torch.isnan(value).any()) for value in learned):
             raise NaNError(f"a learned value of {self.name} must not hold NaN, got NaN")
-        if bool(torch.isnan(witness).any()):
+        if any(bool(torch.isnan(witness).any()) for witness in witnesses):
             given = "NaN" if bool(torch.isnan(current).any()) else "values so large that they gave NaN"
             raise NaNError(f"current (or state) must not hold NaN, got {given}")
 

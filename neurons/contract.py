@@ -28,6 +28,7 @@ def check_adapter(name: str) -> dict[str, str]:
     For every reset and `detach_reset`, with and without a synapse: float64 spikes of a random current equal element for
     element, gradients equal to `GRADIENT_TOLERANCE`; else a `ValueError` when the neuron is made. Then, in both modes:
     shapes and dtypes, chunks against the whole, a second call against the first, a copy, an empty batch, bad input.
+    What `learn_beta`, `learn_alpha`, `learn_threshold` and `recurrent` ask for is learned, or refused.
 
     Args:
         name: of a registered LIF that makes no draws; of ParaLIF only paralif-t is one, while it does not reset.
@@ -54,6 +55,8 @@ def check_adapter(name: str) -> dict[str, str]:
     assert len(refused) < len(_TERMS), f"{name} refuses every reset: {refused}"
     _check_interface(make_neuron(name), f"{name}, shared")
     _check_interface(make_neuron(name, mode="native"), f"{name}, native")
+    for wish in ("learn_beta", "learn_alpha", "learn_threshold", "recurrent"):
+        _check_learning(name, wish)
     return refused
 
 
@@ -85,6 +88,19 @@ def _check_equation(neuron: Neuron, terms: str) -> None:
     (gradient,) = torch.autograd.grad((spikes * weights).sum(), current)
     off = float((gradient - wanted).abs().max() / wanted.abs().max())
     assert off <= GRADIENT_TOLERANCE, f"{terms}: the gradient is off by {off:.1e} of its largest entry"
+
+
+def _check_learning(name: str, wish: str) -> None:
+    config = NeuronParameters(alpha=0.7 if wish == "learn_alpha" else None, **{wish: True})
+    try:
+        neuron = make_neuron(name, config, features=7)
+    except ValueError:
+        return
+    spikes, _ = neuron(_current(40, 3, 7))
+    parameters = list(neuron.parameters())
+    gradients = torch.autograd.grad(spikes.sum(), parameters, allow_unused=True) if spikes.requires_grad else []
+    learned = any(gradient is not None and bool(gradient.any()) for gradient in gradients)
+    assert learned, f"{name}: {wish}=True is neither refused nor gives a parameter with a gradient"
 
 
 def _check_interface(neuron: Neuron, terms: str) -> None:

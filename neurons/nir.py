@@ -111,7 +111,7 @@ def _neuron(neuron: Neuron, width: int, nir: Any) -> tuple[Any, Any]:
     has_synapse = len(neuron.state_names) == 2
     found = {}
     for field in ("beta", "alpha", "threshold"):
-        learned = neuron._parameters.get(field)
+        learned = neuron._learned(field)
         value = torch.tensor(values[field] or 0.0) if learned is None else learned.detach()
         value = bounded(value.double(), 0.0, 1.0 if field != "threshold" else float("inf"))
         if field != "threshold" and bool((value == 1).any()) and (field == "beta" or has_synapse):

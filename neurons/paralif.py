@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from neurons.base import SMALLEST_THRESHOLD, Neuron
 from neurons.kernels.dispatch import backend_for, backend_of, threads_of
@@ -152,6 +154,13 @@ class ParaLIF(Neuron):
     def membrane_threshold(self) -> float:
         return super().membrane_threshold() if self.spike_mode == "t" else 1.0
 
+    def _learnables(self) -> Iterable[nn.Parameter | None]:
+        return super()._learnables() if self.feedback is None else self.parameters()
+
+    def _witnesses(self, state: State) -> State:
+        # The membrane that the hidden spikes come from is on its own.
+        return state[:1] if self.feedback is None else (state[0], state[len(state) // 2])
+
     def replay_obstacle(self) -> str:
         return "" if self.feedback is None else "its recurrence feeds hidden spikes back that a run does not return"
 
@@ -194,7 +203,8 @@ class ParaLIF(Neuron):
         V, filtered = backend_for(current).integrate(current, hidden[:filtering], beta=beta, alpha=alpha)
         shifted = torch.cat([before.unsqueeze(0), V[:-1]])  # V[t-1]
         h, previous = self._spikes(shifted, hidden[filtering:], draws[0])
-        feedback = self.feedback(h)
+        with torch.autocast(h.device.type, enabled=False):
+            feedback = linear(h, self.feedback.weight.to(h.dtype), self.feedback.bias.to(h.dtype))
         if self.mode == "native":
             feedback = (1 - beta) * feedback
         spikes, own = self._one_pass(current + feedback, V, own, beta, alpha, filtering, draws[1])

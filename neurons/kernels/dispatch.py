@@ -77,9 +77,9 @@ def backend_for(current: Tensor) -> Backend:
     """The backend for this tensor, one autograd node for all T.
 
     While torch traces (`torch.compile`, `torch.export`), which can look into plain torch alone, and in
-    `step_by_step`, it is plain torch.
+    `step_by_step`, it is plain torch, and for subclasses of Tensor, which may have no memory (FakeTensor).
     """
-    if torch.compiler.is_compiling() or _STEP_BY_STEP.get():
+    if torch.compiler.is_compiling() or _STEP_BY_STEP.get() or type(current) not in (Tensor, torch.nn.Parameter):
         from neurons.kernels import plain
 
         return plain

@@ -198,6 +198,9 @@ def _run(kernel: int, arguments: Any) -> None:
         # Four shares a thread: one that is held up leaves its work to the others.
         arguments.share = -(-blocks // (4 * count)) * numba_cpu.BLOCK
     threads.run(kernel, ctypes.addressof(arguments), count)
+    # A thread without memory for its rows takes no share; the exception of a C callback goes nowhere.
+    if arguments.next_share * arguments.share < arguments.columns:
+        raise MemoryError("no memory is left for the rows that a thread works in; use fewer steps, or a smaller batch")
 
 
 def _address(tensor: Tensor | None) -> int:

@@ -204,7 +204,7 @@ def _backward(pointer: Any) -> None:
     grad = array_at(a.grad, steps * columns if a.grad_row > 0 else columns, like)
     out = array_at(a.out, steps * columns, like)
     v0, i0 = array_at(a.v0, columns, like), array_at(a.i0, columns, like)
-    block = min(BLOCK, max(64, RECOMPUTED // steps))
+    block = min(BLOCK, columns, max(64, RECOMPUTED // steps))
     again = fires or learn_beta or learn_alpha
     membrane = np.empty(steps * block if again else 0, x.dtype)
     currents = np.empty(steps * block if learn_alpha else 0, x.dtype)
@@ -314,7 +314,8 @@ def _address(entry: Callable[[str], Callable[[Any], None]], dtype: torch.dtype) 
     signature = numba.void(numba.types.CPointer(numba.from_dtype(np.dtype(arguments_of(dtype)))))
     try:
         compiled = numba.cfunc(signature, cache=True)(function)
-    except RuntimeError:  # numba: "cannot cache function": neither the package nor the user has a writable folder
+    except (RuntimeError, OSError):
+        # numba: "cannot cache function": neither the package nor the user has a writable folder, or its disk is full.
         compiled = numba.cfunc(signature)(function)
     _loaded.append(compiled)
     assert compiled.address is not None

@@ -36,7 +36,9 @@ def lif(
         u = beta * state[0] + now
         s = spike(u - threshold, surrogate)
         fired = s.detach() if detach_reset else s
-        if reset == "zero":
+        if reset == "zero" and detach_reset:
+            v = u.masked_fill(fired.bool(), 0)  # an infinite one too, which times zero would be NaN
+        elif reset == "zero":
             v = u * (1 - fired)
         elif reset == "subtract":
             v = u - threshold * fired

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import torch
 
+from neurons.forks import is_fork
+
 _Kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-_importer = os.getpid()
 _pool: tuple[int, int, ThreadPoolExecutor] | None = None
 
 
@@ -36,7 +37,7 @@ def run(kernel: int, arguments: int, threads: int) -> None:
         _function(kernel)(arguments)
         return
     parallel = _openmp()
-    if parallel is not None and os.getpid() == _importer:
+    if parallel is not None and not is_fork():
         parallel(kernel, arguments, threads, 0)
         return
     others = [_threads(threads - 1).submit(_function(kernel), arguments) for _ in range(threads - 1)]
@@ -50,7 +51,7 @@ def run(kernel: int, arguments: int, threads: int) -> None:
 
 def scheduler() -> str:
     """Whose threads `run` uses in this process: "openmp" (torch's) or "python"."""
-    return "openmp" if _openmp() is not None and os.getpid() == _importer else "python"
+    return "openmp" if _openmp() is not None and not is_fork() else "python"
 
 
 @functools.cache

@@ -162,3 +162,16 @@ def test_what_a_paralif_mode_does_not_use_is_refused(name: str, values: dict[str
     with pytest.raises(ValueError, match=rf"{field}=.* cannot be expressed by {name} in {mode} mode: .*{says}"):
         make_neuron(name, NeuronParameters(**values), mode=mode)
     assert field not in make_neuron(name, mode=mode).effective_parameters()
+
+
+@pytest.mark.parametrize("name", ["lif", "snntorch-lif", "paralif-t"])
+def test_a_learned_value_on_another_device(name: str) -> None:
+    neuron = make_neuron(name, NeuronParameters(learn_beta=True)).to("meta")
+    with pytest.raises(ValueError, match=f"current is on cpu and beta of {name} on meta; move one to the other"):
+        neuron(torch.rand(3, 2, 4))
+
+
+@pytest.mark.parametrize(("name", "field"), [("lif", "threshold"), ("paralif-d", "delta_threshold")])
+def test_a_learned_threshold_below_what_it_is_kept_at(name: str, field: str) -> None:
+    with pytest.raises(ValueError, match="a learned one is kept at 1e-06 or above"):
+        make_neuron(name, NeuronParameters(learn_threshold=True, **{field: 1e-8}))

@@ -47,15 +47,23 @@ class _Written(Neuron):
         super().__init__(name, config, **options)
         if config.alpha is not None or config.reset != "zero":
             raise self._refuse("reset", config.reset, "an example")
+        self._refuse_recurrent()
+        if self.name != "wrong-learning":
+            self._learn_configured()
         self.kept = 0.0
 
     def _simulate(self, current: Tensor, state: State, generator: torch.Generator | None) -> tuple[Tensor, State]:
         from neurons.surrogate import spike
 
+        learns = self.name != "wrong-learning"
+        beta = self._value("beta", self.config.beta, current, 0, 1) if learns else self.config.beta
+        threshold = self.config.threshold
+        if learns:
+            threshold = self._value("threshold", threshold, current, 1e-6, float("inf"))
         (v,), spikes = state, []
         for x in current:
-            u = self.config.beta * v + x + self.kept
-            s = spike(u - self.config.threshold, self.surrogate())
+            u = beta * v + x + self.kept
+            s = spike(u - threshold, self.surrogate())
             in_reset = s.detach() if self.config.detach_reset or self.name == "wrong-gradient" else s
             v = u * (1 - in_reset) if self.name != "wrong-spikes" else u - in_reset
             spikes.append(s)
@@ -85,6 +93,7 @@ def test_a_right_neuron_passes(written: str) -> None:
         ("wrong-gradient", "detach_reset=False.*gradient is off"),
         ("wrong-state", "chunks differ"),
         ("wrong-memory", "a second call differs|spikes differ"),
+        ("wrong-learning", "learn_beta=True is neither refused nor gives a parameter with a gradient"),
     ],
     indirect=["written"],
 )

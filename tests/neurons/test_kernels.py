@@ -245,11 +245,47 @@ if __name__ == "__main__":
 """
 
 
+LATE = """
+import multiprocessing, torch
+from neurons import make_neuron
+
+neuron, current = make_neuron("lif"), torch.rand(20, 64, 256)
+
+def child(queue):
+    from neurons.kernels import threads
+    torch.set_num_threads(2)
+    spikes, _ = neuron(current)
+    torch.set_num_threads(1)
+    queue.put((threads.scheduler(), float(spikes.sum())))
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    torch.rand(1000, 1000) @ torch.rand(1000, 1000)
+    torch.rand(4_000_000).exp()
+    forking = multiprocessing.get_context("fork")
+    queue = forking.Queue()
+    process = forking.Process(target=child, args=(queue,))
+    process.start()
+    try:
+        found = queue.get(timeout=120)
+    finally:
+        process.kill()
+        process.join()
+    assert found == ("python", float(neuron(current)[0].sum())), found
+    from neurons.kernels import threads
+    print("same", threads.scheduler())
+"""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes are not forked")
-def test_forked_processes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kernels", ["loaded before", "loaded after"])
+def test_forked_processes(tmp_path: Path, kernels: str) -> None:
     """A child of a process that used OpenMP has none of its threads, and would wait for them for ever."""
     script = tmp_path / "forks.py"
-    script.write_text(FORKS)
+    if kernels == "loaded before":
+        script.write_text(FORKS)
+    else:
+        script.write_text(LATE)
     root = str(Path(neurons.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, str(script)],
@@ -282,3 +318,60 @@ def test_a_folder_that_nothing_can_be_written_to(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": root, "HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert done.stdout.strip() == "3", done.stderr
+
+
+STARVED = """
+import resource, torch
+from neurons import make_neuron
+
+neuron = make_neuron("lif")
+for steps in (5, 1_500_000):
+    current = torch.rand(steps, 64, 1, requires_grad=True)
+    spikes, _ = neuron(current)
+    if steps > 5:
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        # Room for the gradient of the current, not for the membrane as well.
+        limit = used + int(1.5 * current.numel() * current.element_size())
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    try:
+        spikes.sum().backward()
+        print("gradient")
+    except MemoryError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited by what Linux has for it")
+def test_no_memory_for_the_backward_pass_is_an_error() -> None:
+    """numba prints an exception of a C callback and goes on: what the gradient then holds is whatever was there."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(neurons.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", STARVED], capture_output=True, text=True, env=environment, check=False)
+    first, second = done.stdout.splitlines()
+    assert first == "gradient", done.stderr
+    assert second.startswith("no memory is left for the rows that a thread works in"), done.stderr
+
+
+def test_a_full_disk_costs_the_kept_code_alone(tmp_path: Path) -> None:
+    script = (
+        "import resource, torch; from neurons import make_neuron; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); "
+        "print(int(make_neuron('lif')(torch.ones(3, 2, 2) * 2)[0].sum()))"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(neurons.__file__).parents[1]),
+        "NUMBA_CACHE_DIR": str(tmp_path),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    assert done.stdout == "12\n", done.stderr
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract", "none"])
+def test_an_infinite_current_does_the_same_everywhere(reset: str) -> None:
+    current = torch.tensor([0.5, float("inf"), 2.0, 0.2]).reshape(4, 1, 1)
+    neuron = make_neuron("lif", NeuronParameters(reset=reset))
+    spikes, _ = neuron(current)
+    assert spikes.flatten().tolist() == ([0, 1, 1, 0] if reset == "zero" else [0, 1, 1, 1])
+    with neurons.step_by_step():
+        assert torch.equal(neuron(current)[0], spikes)

@@ -215,3 +215,18 @@ def test_an_installed_package_offers_its_neuron(tmp_path: Path, monkeypatch: pyt
         assert names.entries()["theirs"].summary == "from others"
     finally:
         names._installed.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["lif", "snntorch-lif", "paralif-t"])
+def test_a_parametrized_decay_is_the_one_in_force(name: str) -> None:
+    """beta = sigmoid(w), as users keep it in (0, 1)."""
+    current = torch.rand(20, 4, 5)
+    fixed = make_neuron(name, NeuronParameters(beta=0.3))
+    neuron = make_neuron(name, NeuronParameters(beta=0.9, learn_beta=True))
+    with torch.no_grad():
+        neuron.beta.copy_(torch.tensor(0.3).logit())
+    nn.utils.parametrize.register_parametrization(neuron, "beta", nn.Sigmoid())
+    spikes, _ = neuron(current)
+    assert torch.equal(spikes, fixed(current)[0])
+    spikes.sum().backward()
+    assert neuron.parametrizations.beta.original.grad.abs() > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from neurons import NeuronParameters, make_neuron
+from neurons import NaNError, NeuronParameters, make_neuron
 from neurons.names import PARALIF_MODES
 
 
@@ -58,3 +58,28 @@ def test_chunks_equal_the_whole(spike_mode: str) -> None:
     assert state is not None
     for a, b in zip(state, last, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_precision(kind: torch.dtype) -> None:
+    """Arithmetic in float32, or float64 for a float64 current, whatever the matrix is kept in and autocast asks for."""
+    neuron = make_neuron("paralif-t", NeuronParameters(recurrent=True), features=6)
+    current = torch.rand(12, 3, 6) * 1.5
+    expected, _ = neuron(current)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(neuron(current)[0], expected)
+    spikes, state = neuron(current.to(kind))
+    assert spikes.dtype == kind
+    assert {part.dtype for part in state} == {torch.float64 if kind == torch.float64 else torch.float32}
+    assert neuron.bfloat16()(current)[0].dtype == torch.float32
+
+
+def test_nan_in_the_matrix_and_in_the_hidden_state() -> None:
+    neuron = make_neuron("paralif-t", NeuronParameters(recurrent=True), features=6)
+    current = torch.rand(4, 3, 6)
+    _, (own, hidden) = neuron(current)
+    with pytest.raises(NaNError, match=r"current \(or state\)"):
+        neuron(current, (own, hidden.detach() * float("nan")))
+    torch.nn.init.constant_(neuron.feedback.weight, float("nan"))
+    with pytest.raises(NaNError, match="a learned value of paralif-t"):
+        neuron(current)
