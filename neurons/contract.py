@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 
 import torch
@@ -91,7 +92,7 @@ def _check_equation(neuron: Neuron, terms: str) -> None:
 
 
 def _check_learning(name: str, wish: str) -> None:
-    config = NeuronParameters(alpha=0.7 if wish == "learn_alpha" else None, **{wish: True})
+    config = dataclasses.replace(NeuronParameters(alpha=0.7 if wish == "learn_alpha" else None), **{wish: True})
     try:
         neuron = make_neuron(name, config, features=7)
     except ValueError:

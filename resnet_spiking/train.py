@@ -150,6 +150,8 @@ def main(
     epochs: str, hidden: str, weights: str | None, image_size: int | None, device: str, data_dir: Path | None,
     output_dir: Path | None, cache_dir: Path | None, no_cache: bool, resume: bool, overwrite: bool, **settings: Any,
 ) -> None:  # fmt: skip
+    from click.core import ParameterSource
+
     from resnet_spiking.config import RunConfig, integers
 
     if cache_dir and no_cache:
@@ -168,11 +170,14 @@ def main(
         "runs", f"{config.dataset}-{config.backbone}-{config.neuron}{where}-{first}-{then}-s{config.seed}"
     )
 
+    from resnet_spiking.network.build import check_head
     from resnet_spiking.terminal import cache_root, choose_device, progress_bars, stop_signal
     from resnet_spiking.training.environment import Environment
     from resnet_spiking.training.loop import Interrupted
     from resnet_spiking.training.run import train_run
 
+    source = click.get_current_context().get_parameter_source
+    check_head(config, [name for name in settings if source(name) != ParameterSource.DEFAULT])
     with stop_signal() as should_stop, progress_bars() as progress:
         environment = Environment(
             device=choose_device(device),

@@ -85,6 +85,7 @@ BAD = {
     "empty data": (["--data-dir="], "'--data-dir': it is empty"),
     "empty cache": (["--cache-dir", ""], "'--cache-dir': it is empty"),
     "empty weights": (["--weights", ""], "'--weights': it is empty"),
+    "native": (["--mode", "native", "--reset", "zero"], "does not reach snntorch-lif in native mode"),
     "target": (["--dataset", "folder", "--data-dir", "cifar", "--weights", "bundled"], "own labels"),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
@@ -63,14 +63,27 @@ def head_config(config: RunConfig) -> HeadConfig:
     )
 
 
-def check_head(config: RunConfig) -> None:
-    """Raise ``UserError`` when the spiking part cannot be built: before data is read or anything trained."""
+def check_head(config: RunConfig, given: Collection[str] = ()) -> None:
+    """Raise ``UserError`` when the spiking part cannot be built: before data is read or anything trained.
+
+    ``given`` names the settings that the user chose. In native mode one that is as this package has it by default does
+    not reach the library: it is refused where the library has another value of its own.
+    """
     if config.neuron == "none":
         return
     try:
         head = SpikingHead(1, 1, head_config(config))
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(" ".join(str(error).split())) from None
+    in_force = head.neurons[0].effective_parameters()
+    for name in given:
+        value = getattr(config, name, None)
+        if config.mode == "native" and value != in_force.get(name, value):
+            option = "--" + name.replace("_", "-")
+            raise UserError(
+                f"{option} {value} does not reach {config.neuron} in native mode, which takes this package's defaults "
+                f"for not given and has {in_force[name]}; leave {option} out, or use --mode shared"
+            )
     if config.spiking == "stage":
         try:
             head.neurons[0](torch.zeros(1, 1, 1, 1, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from resnet_spiking.config import content_key
@@ -14,12 +15,18 @@ from resnet_spiking.studies.study_file import parse_study
 def check_study(values: dict[str, Any]) -> None:
     """Raise ``UserError`` for the first head or attack of a resolved study that is impossible."""
     study = parse_study(values, values["name"])
-    seen: set[str] = set()
-    for run in expand(study):
-        shape = content_key({**run.config.as_dict(), "seed": 0, "head_seed": None, "dataset": "", "weights": ""})
-        if shape not in seen:
+    seen: set[tuple[str, frozenset[str]]] = set()
+    for number, grid in enumerate(study.grids, 1):
+        for run in expand(replace(study, grids=(grid,))):
+            config = {**run.config.as_dict(), "seed": 0, "head_seed": None, "dataset": "", "weights": ""}
+            shape = content_key(config), frozenset(grid)
+            if shape in seen:
+                continue
             seen.add(shape)
-            check_head(run.config)
+            try:
+                check_head(run.config, grid)
+            except UserError as error:
+                raise UserError(f"[[grid]] {number}: {error}") from None
     if study.attacks:
         from resnet_spiking.studies.attacking import attack_settings
 

@@ -68,6 +68,15 @@ def test_a_radius_that_no_attack_has_is_refused_before_any_work(radius: object) 
         check_study(study.as_dict())
 
 
+def test_a_setting_that_native_mode_would_not_hear_of_is_refused() -> None:
+    given = {"neuron": ["lif", "norse-lifbox"], "mode": "native", "detach_reset": True}
+    study = parse_study({"name": "x", "grid": [{}, given]}, "x")
+    with pytest.raises(UserError, match=r"^\[\[grid\]\] 2: --detach-reset True does not reach norse-lifbox in native"):
+        check_study(study.as_dict())
+    check_study(parse_study({"name": "x", "grid": [{**given, "detach_reset": False}]}, "x").as_dict())
+    check_study(parse_study({"name": "x", "grid": [{**given, "mode": "shared"}]}, "x").as_dict())
+
+
 def test_a_missing_file_and_a_binary_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         read_study(tmp_path / "absent.toml")
