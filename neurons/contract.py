@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import itertools
 
 import torch
@@ -92,7 +91,7 @@ def _check_equation(neuron: Neuron, terms: str) -> None:
 
 
 def _check_learning(name: str, wish: str) -> None:
-    config = dataclasses.replace(NeuronParameters(alpha=0.7 if wish == "learn_alpha" else None), **{wish: True})
+    config = NeuronParameters.from_dict({"alpha": 0.7 if wish == "learn_alpha" else None, wish: True})
     try:
         neuron = make_neuron(name, config, features=7)
     except ValueError:

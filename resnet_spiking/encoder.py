@@ -52,6 +52,12 @@ def main(data_dir: Path, output: Path, depth: int, seed: int) -> None:
         raise UserError(
             f"{data_dir} has {len(data.train)} training images, fewer than a batch of {recipe.batch_size}; give more"
         )
+    smallest = min(data.train.images.shape[2:])
+    if smallest <= recipe.shift:
+        raise UserError(
+            f"{data_dir} has images of {smallest} pixels, and training shifts them by up to {recipe.shift}; "
+            "give larger ones"
+        )
     with Progress() as progress:
         task = progress.add_task("training", total=len(recipe.sides))
 

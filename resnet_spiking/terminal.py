@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -41,6 +42,10 @@ class OneLineCommand(click.Command):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         yield_busy_cores()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # A terminal that cannot show a letter is no reason to end, with a status that says something else.
+                stream.reconfigure(errors="replace")
         try:
             # Outside standalone mode click returns the code of an Exit.
             sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))

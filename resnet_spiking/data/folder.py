@@ -62,9 +62,11 @@ def _list_images(folder: Path, others: Counter[str]) -> dict[str, list[Path]]:
     images: dict[str, list[Path]] = {}
     for entry in _visible(folder):
         if entry.is_dir():
-            files = list(_files(entry))
+            files = list(_files(entry, others))
             images[entry.name] = [path for path in files if path.suffix.lower() in SUFFIXES]
-            others.update(path.suffix for path in files if path.suffix.lower() not in SUFFIXES)
+            others.update(path.suffix or "no suffix" for path in files if path.suffix.lower() not in SUFFIXES)
+        else:
+            others[f"{entry.suffix or 'no suffix'} beside the classes"] += 1
     empty = [name for name, members in images.items() if not members]
     if not images or empty:
         of = f" for {empty[0]}" if empty else ""
@@ -72,14 +74,17 @@ def _list_images(folder: Path, others: Counter[str]) -> dict[str, list[Path]]:
     return images
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: Path, others: Counter[str]) -> Iterator[Path]:
     for entry in _visible(folder):
         if not entry.is_dir():
-            yield entry
+            if entry.is_file() or not entry.exists():
+                yield entry  # a link that leads nowhere is refused when it is read
+            else:
+                others["no regular file"] += 1  # reading a pipe would wait for ever
         elif entry.is_symlink() and entry.resolve() in (here := folder.resolve(), *here.parents):
             raise UserError(f"{entry} is a link back to a folder that it lies in; delete it")
         else:
-            yield from _files(entry)
+            yield from _files(entry, others)
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -95,10 +100,9 @@ def _visible(folder: Path) -> list[Path]:
 def _notes(root: Path, others: Counter[str]) -> tuple[str, ...]:
     if not others:
         return ()
-    kinds = ", ".join(f"{count} x {suffix or 'no suffix'}" for suffix, count in sorted(others.items()))
-    return (
-        f"{root}: files of classes that are no images by their name were left out ({kinds}); {', '.join(SUFFIXES)}",
-    )
+    kinds = ", ".join(f"{count} x {kind}" for kind, count in sorted(others.items()))
+    return (f"{root}: files that are no images of a class by their name were left out ({kinds}); {TREE}, "
+            f"{', '.join(SUFFIXES)}",)  # fmt: skip
 
 
 def _read_split(folder: Path, images: dict[str, list[Path]], square: int | None, pool: Executor) -> ImageSet:

@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from resnet_spiking.errors import UserError
+
+MEMORY = "memory"
+"""The source of images that a caller made, and that no file holds for a later process."""
+
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images ``uint8 [N, C, H, W]`` (C = 1 or 3) with labels ``int64 [N]`` and the class names."""
+    """Images ``uint8 [N, C, H, W]`` (C = 1 or 3) with labels ``int64 [N]``, places in the class names.
+
+    Raises ``UserError`` for anything else.
+    """
 
     images: Tensor
     labels: Tensor
     classes: tuple[str, ...]
-    source: str = field(default="memory")
+    source: str = MEMORY
+
+    def __post_init__(self) -> None:
+        images, labels = self.images, self.labels
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise UserError(
+                f"images must be uint8 [N, C, H, W] with values up to 255 and C = 1 or 3, not {images.dtype} "
+                f"{list(images.shape)}"
+            )
+        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+            raise UserError(
+                f"labels must be int64 [{len(images)}], one an image, not {labels.dtype} {list(labels.shape)}"
+            )
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
+            raise UserError(
+                f"labels must lie from 0 to {len(self.classes) - 1}, places in the {len(self.classes)} classes, not "
+                f"from {int(labels.min())} to {int(labels.max())}"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,6 +83,8 @@ class Dataset:
 
     ``flip`` says whether a horizontal mirror image keeps its label (not so for digits). ``notes`` are lines for the
     user about what was not taken as it lies there.
+
+    Raises ``UserError`` for splits of other classes, or in another order.
     """
 
     name: str
@@ -65,6 +92,13 @@ class Dataset:
     test: ImageSet
     flip: bool
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.train.classes != self.test.classes:
+            raise UserError(
+                f"train and test of {self.name} must have the same classes in the same order, not "
+                f"{self.train.classes} and {self.test.classes}"
+            )
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from neurons import Mode, NeuronParameters, make_neuron
+from neurons import Mode, Neuron, NeuronParameters, make_neuron
 from resnet_spiking.config import RunConfig
 from resnet_spiking.errors import UserError
 from resnet_spiking.network.backbone import Backbone, Stages, split_resnet
@@ -75,7 +75,7 @@ def check_head(config: RunConfig, given: Collection[str] = ()) -> None:
         head = SpikingHead(1, 1, head_config(config))
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(" ".join(str(error).split())) from None
-    in_force = head.neurons[0].effective_parameters()
+    in_force = cast("Neuron", head.neurons[0]).effective_parameters()
     for name in given:
         value = getattr(config, name, None)
         if config.mode == "native" and value != in_force.get(name, value):

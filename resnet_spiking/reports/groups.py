@@ -74,18 +74,21 @@ def cell_of(row: Row) -> str:
 class Group:
     """Finished runs that differ in nothing but the seed, by seed, and the Default runs they are paired with.
 
-    ``weights``: the name of their weights, with the hash where other weights have that name. ``twins``: key of a run
-    that is left out, as its network is that of another of the rows → key of that one.
+    ``weights`` and ``dataset``: their names, with the hash where other weights or images have that name. ``twins``: key
+    of a run that is left out, as its network is that of another of the rows → key of that one.
     """
 
     results: Results
     rows: tuple[Row, ...]
     defaults: tuple[Row | None, ...]
     weights: str
+    dataset: str
     twins: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
-        return self.weights if name == "weights" else setting(self.rows[0], name)
+        if name in ("weights", "dataset"):
+            return self.weights if name == "weights" else self.dataset
+        return setting(self.rows[0], name)
 
     @property
     def keys(self) -> list[str]:
@@ -194,13 +197,17 @@ def group_rows(results: Results) -> list[Group]:
     alike: dict[tuple[Any, ...], set[str]] = {}
     for row in results.rows:
         alike.setdefault(_named(row), set()).add(weights_of(row))
+        alike.setdefault(_images(row), set()).add(row["hashes"]["data"])
     groups = []
     for rows in found.values():
         rows.sort(key=lambda row: (row["seed"], row["config"].get("head_seed") or 0, row["key"]))
         once, twins = _counted_once(rows)
         defaults = [by_cell.get((cell_of(row), row["config"]["seed"])) for row in once]
         weights = _short(weights_of(rows[0])) if len(alike[_named(rows[0])]) > 1 else setting(rows[0], "weights")
-        groups.append(Group(results, tuple(once), tuple(defaults), weights, twins))
+        dataset = rows[0]["dataset"]
+        if len(alike[_images(rows[0])]) > 1:
+            dataset += f"@{rows[0]['hashes']['data'][:8]}"
+        groups.append(Group(results, tuple(once), tuple(defaults), weights, dataset, twins))
     order = {name: index for index, name in enumerate((DEFAULT, *list_neurons()))}
 
     def place(group: Group) -> tuple[Any, ...]:
@@ -234,6 +241,11 @@ def _counted_once(rows: list[Row]) -> tuple[list[Row], dict[str, str]]:
 def _named(row: Row) -> tuple[Any, ...]:
     """Return where weights of one name should be the same: the hash is of the frozen stages."""
     return setting(row, "weights"), row["config"]["backbone"], row["config"]["freeze_depth"]
+
+
+def _images(row: Row) -> tuple[Any, ...]:
+    """Return where images of one name should be the same."""
+    return row["dataset"], setting(row, "train_samples"), setting(row, "test_samples")
 
 
 def _short(weights: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -90,6 +91,25 @@ def export_study(folder: Path, entries: Iterable[Entry]) -> Path:
     }
     write_json(results / "manifest.json", manifest)
     return results
+
+
+def changed_images(results: Path) -> list[str]:
+    """Return a line for each dataset whose images changed between the runs in ``results``.
+
+    A run is found again by the names and sizes of its files, so that files whose content alone changed go unnoticed.
+    """
+    found: dict[tuple[Any, ...], Counter[str]] = {}
+    for line in (results / "rows.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        samples = (row["config"].get(name) for name in ("train_samples", "test_samples"))
+        found.setdefault((row["dataset"], *samples), Counter())[row["hashes"]["data"][:8]] += 1
+    return [
+        f"{dataset}: its images changed between runs, though neither their names nor their sizes did "
+        f"({', '.join(f'{count} runs on {data}' for data, count in versions.items())}); reports keep these apart; to "
+        "train all on the present ones, give the study another --output-dir"
+        for (dataset, *_), versions in found.items()
+        if len(versions) > 1
+    ]
 
 
 def _row(entry: Entry, run: str, result: dict[str, Any]) -> dict[str, Any]:

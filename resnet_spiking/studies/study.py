@@ -12,7 +12,7 @@ from pathlib import Path
 from resnet_spiking.errors import UserError
 from resnet_spiking.studies.conduct import Tally, Watch, conduct, keep_intact
 from resnet_spiking.studies.engines import ENGINES, Engine
-from resnet_spiking.studies.export import export_study
+from resnet_spiking.studies.export import changed_images, export_study
 from resnet_spiking.studies.folder import claimed, needing_room, remember
 from resnet_spiking.studies.places import absolute
 from resnet_spiking.studies.plan import PREPARING, plan_study
@@ -75,7 +75,9 @@ def run_study(
         )
         if left_out := ledger.left_out():
             watch.line(f"{left_out} finished runs in this folder are not in the study file: kept, but not exported")
-        export_study(folder, ledger.entries())
+        results = export_study(folder, ledger.entries())
+        for line in changed_images(results):
+            watch.line(line)
     return tally
 
 

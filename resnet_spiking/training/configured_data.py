@@ -44,7 +44,11 @@ def load_data(config: RunConfig, data_dir: Path | None) -> Dataset:
         raise UserError(
             "--dataset digits come with scikit-learn: leave --data-dir out, or name a --dataset that lies there"
         )
-    data = load_dataset(config.dataset, data_dir, side=config.image_size)
+    return fitted(load_dataset(config.dataset, data_dir, side=config.image_size), config)
+
+
+def fitted(data: Dataset, config: RunConfig) -> Dataset:
+    """Return ``data`` cut to the configured number of samples, with mirror images as configured."""
     train = data.train.subset(config.train_samples) if config.train_samples else data.train
     test = data.test.subset(config.test_samples) if config.test_samples else data.test
     flip = data.flip if config.flip is None else config.flip

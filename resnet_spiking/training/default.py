@@ -90,7 +90,7 @@ def _waiting(folder: Path, env: Environment) -> Callable[[], None]:
 def _train_default(config: RunConfig, folder: Path, frozen: Frozen, env: Environment) -> Default:
     network = _new_network(config, frozen, env)
     alone = config.default_alone()
-    write_config(folder, alone, env)
+    write_config(folder, alone, frozen.data, env)
     figures = train_phase(
         network,
         evaluating(network),

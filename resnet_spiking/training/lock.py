@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -59,6 +60,8 @@ def _held(folder: Path) -> Iterator[bool]:
         try:
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.DatabaseError as error:
+            if not os.access(folder, os.W_OK):
+                raise UserError(f"cannot write to {folder} (Permission denied); choose another folder") from None
             if "locked" not in str(error):
                 raise UserError(f"cannot lock {folder} with its {LOCK} ({error}); remove that file") from None
             yield False

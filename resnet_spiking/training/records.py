@@ -120,7 +120,7 @@ _EVALUATION: dict[str, Shape] = {
     ],
 }
 _SHAPES: dict[tuple[Kind, str], dict[str, Shape]] = {
-    ("run", "config.json"): {"config": dict, "inputs": {"data_dir": nullable(text), "way?": str}},
+    ("run", "config.json"): {"config": dict, "inputs": {"data_dir": nullable(text), "way?": str, "memory?": str}},
     ("run", "result.json"): _RUN,
     ("evaluation", "config.json"): {"settings": dict, "models": {"*": str}},
     ("evaluation", "result.json"): _EVALUATION,

@@ -12,10 +12,10 @@ from typing import Any
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.images import Dataset
 from resnet_spiking.network.arithmetic import plain_arithmetic
-from resnet_spiking.network.build import check_head
+from resnet_spiking.network.build import Trunk, check_head
 from resnet_spiking.network.evidence import head_warnings
 from resnet_spiking.training.branch import train_branch
-from resnet_spiking.training.configured_data import remember_data
+from resnet_spiking.training.configured_data import fitted, remember_data
 from resnet_spiking.training.default import default_block, remember_default
 from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.files import write_atomically, write_json
@@ -23,7 +23,7 @@ from resnet_spiking.training.frozen import hashes_of, remember_frozen, remember_
 from resnet_spiking.training.pooled import remember_pooled
 from resnet_spiking.training.precision import resolve_precision
 from resnet_spiking.training.provenance import provenance
-from resnet_spiking.training.run_folder import FORMAT, claim_folder, finished_run
+from resnet_spiking.training.run_folder import FORMAT, claim_folder, finished_run, held_folder
 from resnet_spiking.training.whereabouts import beside
 
 
@@ -40,7 +40,8 @@ def train_run(
     """Train <X,Y> as ``config`` says and return what ``output/result.json`` then holds.
 
     The Default run is kept beside ``output`` under a name made of everything it depends on, and
-    is found there by every later run. ``data`` replaces the configured dataset.
+    is found there by every later run. ``data`` replaces the configured dataset; as the run's files do not hold it,
+    ``verify_run`` wants it again.
 
     Raises ``UserError`` for anything the user can put right, ``Interrupted`` after saving when
     asked to stop.
@@ -52,16 +53,27 @@ def train_run(
     if finished is not None:
         return finished
     began = time.perf_counter()
-    images = data or remember_data(config, env)
+    images = remember_data(config, env) if data is None else fitted(data, config)
     trunk = remember_trunk(config, images, env)
+    with held_folder(output):
+        # Another command may have come first.
+        finished = finished_run(config, output, resume=resume, overwrite=overwrite)
+        if finished is not None:
+            return finished
+        return _train(config, output, images, trunk, env, began, overwrite)
+
+
+def _train(
+    config: RunConfig, output: Path, images: Dataset, trunk: Trunk, env: Environment, began: float, overwrite: bool
+) -> dict[str, Any]:
     if not overwrite:
-        claim_folder(config, output, env, overwrite=False)
+        claim_folder(config, output, images, env, overwrite=False)
     frozen = remember_frozen(config, images, trunk, env)
     features_seconds = time.perf_counter() - began
     default = remember_default(config, beside(output), frozen, env)
     if overwrite:
         # Only now: what stands in the way of Default must not cost the run that is there.
-        claim_folder(config, output, env, overwrite=True)
+        claim_folder(config, output, images, env, overwrite=True)
     if config.neuron == "none":
         # The Default run is content-addressed and shared; the named run is its own copy.
         for name in ("model.safetensors", "metrics.jsonl"):

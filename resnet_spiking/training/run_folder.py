@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from resnet_spiking.config import RunConfig
+from resnet_spiking.data.images import MEMORY, Dataset
 from resnet_spiking.errors import UserError
 from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.files import write_json
+from resnet_spiking.training.lock import LOCK, exclusive
 from resnet_spiking.training.records import Kind, check_record
 from resnet_spiking.training.whereabouts import from_folder, named, places
 
@@ -78,19 +82,28 @@ def check_output(folder: Path, kind: Kind) -> None:
         raise UserError(f"{folder} holds a {written[0]} that {_NAMED[kind]} did not write; choose another --output-dir")
 
 
-def write_config(folder: Path, config: RunConfig, env: Environment) -> None:
-    """Write ``config.json``: the settings, and where the data lay."""
+def write_config(folder: Path, config: RunConfig, data: Dataset, env: Environment) -> None:
+    """Write ``config.json``: the settings, and where the data lay, or what it is called that lay in memory."""
     given = env.data_dir
-    inputs = {"data_dir": named(given), "way": from_folder(given, folder)} if given else {"data_dir": None}
+    inputs: dict[str, str | None] = {"data_dir": None}
+    if data.test.source == MEMORY:
+        inputs["memory"] = data.name
+    elif given:
+        inputs = {"data_dir": named(given), "way": from_folder(given, folder)}
     write_json(folder / "config.json", {"format": FORMAT, "config": config.as_dict(), "inputs": inputs})
 
 
 def stored_data_dir(run: Path) -> Path | None:
     """Return where the data of a run lies that was given a place for it, as seen from here.
 
-    Raises ``UserError`` when it is in none of the places that the run names.
+    Raises ``UserError`` when it is in none of the places that the run names, or was held in memory.
     """
     inputs = read_json(run / "config.json", "run")["inputs"]
+    if "memory" in inputs:
+        raise UserError(
+            f"{run} was trained on images held in memory (Dataset {inputs['memory']!r}), which no file holds; in "
+            f"Python call verify_run(Path({str(run)!r}), data=…) with them"
+        )
     if inputs["data_dir"] is None:
         return None
     sought = places(run, inputs.get("way"), inputs["data_dir"])
@@ -126,7 +139,26 @@ def finished_run(config: RunConfig, output: Path, *, resume: bool, overwrite: bo
     return None
 
 
-def claim_folder(config: RunConfig, output: Path, env: Environment, *, overwrite: bool) -> None:
+@contextmanager
+def held_folder(output: Path) -> Iterator[None]:
+    """Make the run folder and keep other commands out of it until the block ends.
+
+    Raises ``UserError`` when another command writes there, or the folder cannot be made.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {output} ({error.strerror}); choose another --output-dir") from None
+    with exclusive(output, busy=f"another command writes to {output}; wait for it, or choose another --output-dir"):
+        try:
+            yield
+        finally:
+            (output / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):
+                output.rmdir()  # of a run that was refused: nothing was written
+
+
+def claim_folder(config: RunConfig, output: Path, data: Dataset, env: Environment, *, overwrite: bool) -> None:
     """Make the folder this run's own, with ``overwrite`` in the place of the one in it.
 
     Called once data and weights are there: a run that is refused for them leaves nothing, and loses nothing.
@@ -134,10 +166,9 @@ def claim_folder(config: RunConfig, output: Path, env: Environment, *, overwrite
     Raises ``UserError`` for a folder that cannot be written.
     """
     try:
-        output.mkdir(parents=True, exist_ok=True)
         if overwrite:
             for name in ("result.json", "last.ckpt", "metrics.jsonl", "model.safetensors"):
                 (output / name).unlink(missing_ok=True)
-        write_config(output, config, env)
+        write_config(output, config, data, env)
     except OSError as error:
         raise UserError(f"cannot write to {output} ({error.strerror}); choose another --output-dir") from None

@@ -12,6 +12,7 @@ import torch
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.feature_cache import features_of
+from resnet_spiking.data.images import Dataset
 from resnet_spiking.errors import UserError
 from resnet_spiking.network.arithmetic import plain_arithmetic
 from resnet_spiking.network.build import build_default, build_spiking, build_trunk
@@ -20,7 +21,7 @@ from resnet_spiking.network.evidence import head_warnings
 from resnet_spiking.network.operations import counting
 from resnet_spiking.training.checkpoint import load_model
 from resnet_spiking.training.comparison import Comparison, exact, same
-from resnet_spiking.training.configured_data import load_data
+from resnet_spiking.training.configured_data import fitted, load_data
 from resnet_spiking.training.default import default_block
 from resnet_spiking.training.files import file_sha256
 from resnet_spiking.training.proof import prove
@@ -71,6 +72,7 @@ def load_network(
 def verify_run(
     run: Path,
     *,
+    data: Dataset | None = None,
     data_dir: Path | None = None,
     weights: str | None = None,
     device: torch.device | None = None,
@@ -79,12 +81,13 @@ def verify_run(
     """Score a run's network again, from pixels to logits in fp32, and compare what is recorded of it.
 
     Compared are accuracy, loss, predictions, spike rates with what they warn of, operations, the proof that it spikes,
-    the variant, the hashes of model and data, and what is recorded of Default with Default's own result.
+    the variant, the hashes of model and data, the settings in ``config.json``, and what is recorded of Default with
+    Default's own result. ``data`` is what a run was given that was trained on images held in memory.
     """
     result = read_json(run / "result.json", "run")
     backbone, decoder, config = load_network(run, weights=weights, recorded_only=False)
     device = device or torch.device("cpu")
-    data = load_data(config, data_dir or stored_data_dir(run))
+    data = load_data(config, data_dir or stored_data_dir(run)) if data is None else fitted(data, config)
     if len(data.classes) != result["num_classes"]:
         raise UserError(f"{run} was trained on {result['num_classes']} classes, this data has {len(data.classes)}")
     for part in (backbone, decoder):
@@ -99,6 +102,7 @@ def verify_run(
     return [
         exact("data sha256", result["hashes"]["data"], data.sha256),
         exact("model sha256", result["hashes"]["model"], file_sha256(run / "model.safetensors")),
+        same("config.json", result["config"], read_json(run / "config.json", "run")["config"]),
         exact("variant", result["variant"], "default" if config.neuron == "none" else config.neuron),
         same("test images", recorded["images"], len(data.test)),
         _close("accuracy", recorded["accuracy"], found.accuracy),

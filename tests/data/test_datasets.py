@@ -11,11 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_digits as read_digits
+from torch import Tensor
 from torchvision import datasets as torchvision_datasets
 
 from resnet_spiking.data.datasets import load_dataset
+from resnet_spiking.data.images import Dataset, ImageSet
 from resnet_spiking.errors import UserError
 
 
@@ -201,3 +204,41 @@ def test_absent_cifar_names_the_offline_ways(tmp_path: Path) -> None:
 def test_unknown_dataset_suggests_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'cifar100'"):
         load_dataset("cifar-100")
+
+
+def test_what_lies_beside_the_classes_is_said_and_no_pipe_is_read(tmp_path: Path) -> None:
+    for place in ("train/a", "train/b", "test/a", "test/b"):
+        (tmp_path / place).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / place / "0.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "train" / "loose.png")
+    os.mkfifo(tmp_path / "test" / "a" / "pipe.png")
+    data = load_dataset("folder", tmp_path, side=32)
+    assert (len(data.train), len(data.test)) == (2, 2)
+    (note,) = data.notes
+    assert "(1 x .png beside the classes, 1 x no regular file)" in note
+
+
+BLACK = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        (BLACK.float(), [0, 1], r"uint8 \[N, C, H, W\] with values up to 255 and C = 1 or 3, not torch.float32"),
+        (BLACK.permute(0, 2, 3, 1), [0, 1], r"not torch.uint8 \[2, 8, 8, 3\]"),
+        (BLACK[0], [0, 1], r"not torch.uint8 \[3, 8, 8\]"),
+        (BLACK, [0], r"int64 \[2\], one an image, not torch.int64 \[1\]"),
+        (BLACK, [0.0, 1.0], "not torch.float32"),
+        (BLACK, [0, 2], "from 0 to 1, places in the 2 classes, not from 0 to 2"),
+        (BLACK, [-1, 0], "not from -1 to 0"),
+    ],
+)
+def test_images_in_memory_are_checked(images: Tensor, labels: list[int], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        ImageSet(images, torch.tensor(labels), ("a", "b"))
+
+
+def test_splits_with_other_classes_are_refused() -> None:
+    train, test = (ImageSet(BLACK, torch.tensor([0, 1]), classes) for classes in (("a", "b"), ("b", "a")))
+    with pytest.raises(UserError, match=r"train and test of mine must have the same classes in the same order"):
+        Dataset("mine", train, test, flip=True)

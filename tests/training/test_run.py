@@ -21,6 +21,7 @@ from resnet_spiking.errors import UserError
 from resnet_spiking.evaluate import main as evaluate
 from resnet_spiking.network.backbone import build_resnet
 from resnet_spiking.training import verify
+from resnet_spiking.training.configured_data import fitted
 from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.lock import exclusive
 from resnet_spiking.training.loop import Interrupted
@@ -40,6 +41,12 @@ CONFIG = RunConfig(
     head_lr=5e-3,
     precision="fp32",
 )
+
+
+def stored(data: Dataset) -> Dataset:
+    """Images that come from files, as a run remembers them."""
+    train, test = (replace(split, source="pictures") for split in (data.train, data.test))
+    return replace(data, train=train, test=test)
 
 
 class StopAfter:
@@ -222,7 +229,7 @@ def test_nothing_frozen_trains_from_scratch(tmp_path: Path, shapes: Dataset) -> 
 def trained(tmp_path_factory: pytest.TempPathFactory, fixed_shapes: Dataset) -> Path:
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("trained")
-    train_run(CONFIG, folder / "run", data=fixed_shapes)
+    train_run(CONFIG, folder / "run", data=stored(fixed_shapes))
     return folder
 
 
@@ -276,6 +283,7 @@ DOCTORED = (
     },
     {"evidence": (..., "evidence"), "warnings": (["layer 1 is silent"], "warnings")},
     {"default.accuracy": (0.0123, "default.accuracy")},
+    {"config.head_lr": (0.5, "config.json.head_lr")},
     {"default.operations.energy_nJ": (0.0, "default.operations.energy_nJ")},
 )
 
@@ -407,6 +415,38 @@ def test_an_existing_run_is_kept_unless_told_otherwise(finished: Path, shapes: D
     assert json.loads((finished / "result.json").read_text())["config"]["beta"] == 0.5
 
 
+def test_two_commands_on_one_folder_do_not_write_over_each_other(tmp_path: Path, shapes: Dataset) -> None:
+    """The second comes while the first one trains."""
+    refused: list[str] = []
+
+    def another(*_: object) -> None:
+        if not refused:
+            refused.append("")
+            for option in ({}, {"resume": True}, {"overwrite": True}):
+                config = replace(CONFIG, seed=0 if "resume" in option else 5)
+                with pytest.raises(UserError) as stopped:
+                    train_run(config, tmp_path / "run", data=shapes, **option)
+                refused.append(str(stopped.value))
+
+    result = train_run(CONFIG, tmp_path / "run", Environment(progress=another), data=shapes)
+    assert "holds a run already" in refused[1]
+    assert [f"another command writes to {tmp_path / 'run'}; wait for it" in line for line in refused[2:]] == [True] * 2
+    stored = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert stored["hashes"] == result["hashes"]
+    assert stored["config"] == json.loads((tmp_path / "run" / "config.json").read_text())["config"]
+    assert not list(tmp_path.rglob("lock.sqlite"))
+
+
+def test_images_in_memory_are_cut_as_configured_and_wanted_again(tmp_path: Path, fixed_shapes: Dataset) -> None:
+    config = replace(CONFIG, train_samples=48, test_samples=12, flip=False)
+    result = train_run(config, tmp_path / "run", data=fixed_shapes)
+    assert result["test"]["images"] == 12
+    assert result["hashes"]["data"] == fitted(fixed_shapes, config).sha256 != fixed_shapes.sha256
+    with pytest.raises(UserError, match=r"images held in memory \(Dataset 'folder'\).*verify_run\(.*, data=…\)"):
+        verify_run(tmp_path / "run")
+    assert all(row.agrees for row in verify_run(tmp_path / "run", data=fixed_shapes))
+
+
 def test_what_is_refused_for_its_data_or_weights_leaves_nothing_and_loses_nothing(
     tmp_path: Path, finished: Path, shapes: Dataset
 ) -> None:
@@ -515,10 +555,7 @@ def test_divergence_of_a_head_is_one_line(tmp_path: Path, shapes: Dataset, neuro
         train_run(config, tmp_path / "run", data=shapes)
 
 
-def test_head_seeds_differ_on_one_default_and_verify(
-    tmp_path: Path, shapes: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(verify, "load_data", lambda config, data_dir: shapes)
+def test_head_seeds_differ_on_one_default_and_verify(tmp_path: Path, shapes: Dataset) -> None:
     short = replace(CONFIG, default_epochs=1, spiking_epochs=1, train="head", neuron="paralif-gs")
     results = [
         train_run(replace(short, head_seed=seed), tmp_path / str(seed), data=shapes) for seed in (None, 0, 1)
@@ -526,7 +563,7 @@ def test_head_seeds_differ_on_one_default_and_verify(
     assert len(list(tmp_path.glob("default-*"))) == 1
     assert results[0]["hashes"]["model"] == results[1]["hashes"]["model"] != results[2]["hashes"]["model"]
     # From pixels through the whole network, where training scored the head on pooled features.
-    assert all(row.agrees for row in verify_run(tmp_path / "1"))
+    assert all(row.agrees for row in verify_run(tmp_path / "1", data=shapes))
 
 
 def test_a_memory_changes_nothing_but_time(tmp_path: Path, shapes: Dataset) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from resnet_spiking.config import RunConfig
+from resnet_spiking.data.images import Dataset, ImageSet
 from resnet_spiking.errors import UserError
 from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.files import write_json
@@ -49,13 +51,17 @@ def test_another_format_is_named(tmp_path: Path, value: object) -> None:
     assert "another format" in refusal(path)
 
 
+SPLIT = ImageSet(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), ("a", "b"), "pictures")
+PICTURES = Dataset("folder", SPLIT, SPLIT, flip=True)
+
+
 def test_data_is_found_again_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the name that was typed where the run moved alone, and by the way from the run where both moved."""
     for name in ("pictures", "runs/one", "elsewhere"):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     environment = Environment(data_dir=Path("pictures"))
-    write_config(Path("runs/one"), RunConfig(dataset="folder"), environment)
+    write_config(Path("runs/one"), RunConfig(dataset="folder"), PICTURES, environment)
     assert str(tmp_path) not in Path("runs/one/config.json").read_text()
     monkeypatch.chdir(tmp_path / "elsewhere")
     found = stored_data_dir(Path("../runs/one"))
@@ -70,7 +76,7 @@ def test_data_is_found_again_from_another_folder(tmp_path: Path, monkeypatch: py
     ):
         stored_data_dir(Path("one"))
     monkeypatch.setenv("HOME", str(tmp_path))
-    write_config(Path("one"), RunConfig(dataset="folder"), Environment(data_dir=tmp_path / "elsewhere"))
+    write_config(Path("one"), RunConfig(dataset="folder"), PICTURES, Environment(data_dir=tmp_path / "elsewhere"))
     assert json.loads(Path("one/config.json").read_text())["inputs"]["data_dir"] == "~/elsewhere"
     assert stored_data_dir(Path("one")) is not None
 

@@ -15,7 +15,7 @@ from resnet_spiking.data.feature_cache import FeatureSource
 from resnet_spiking.data.images import Dataset, ImageSet
 from resnet_spiking.errors import UserError
 from resnet_spiking.network.spiking_stage import SpikingStage
-from resnet_spiking.training import branch, verify
+from resnet_spiking.training import branch
 from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.loop import Interrupted
 from resnet_spiking.training.optimizer import make_optimizer
@@ -62,17 +62,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory, fixed_shapes: Dataset) -> tu
     return folder / "run", train_run(CONFIG, folder / "run", data=fixed_shapes)
 
 
-def test_a_run_spikes_in_stage_4_and_verifies(
-    whole: tuple[Path, dict[str, Any]], shapes: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_spikes_in_stage_4_and_verifies(whole: tuple[Path, dict[str, Any]], shapes: Dataset) -> None:
     run, result = whole
     assert result["evidence"]["spikes"], result["evidence"]
     assert list(result["evidence"]["rates"]) == [
         "layer4.0.spike1", "layer4.0.spike2", "layer4.1.spike1", "layer4.1.spike2", "head layer 1",
     ]  # fmt: skip
     assert len(result["test"]["spike_rates"]) == len(result["neurons"]) == 5
-    monkeypatch.setattr(verify, "load_data", lambda config, data_dir: shapes)
-    rows = verify_run(run)
+    rows = verify_run(run, data=shapes)
     assert [row.figure for row in rows if not row.agrees] == []
     assert "spike rate of layer 5" in [row.figure for row in rows]
 
