@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, cast
@@ -12,14 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from resnet_spiking.attacks.best import Outcome
-from resnet_spiking.attacks.checks import check_count, check_images, check_labels
+from resnet_spiking.attacks.checks import check_count, check_images, check_labels, check_model
 from resnet_spiking.attacks.gradients.mode import GradientMode
 from resnet_spiking.attacks.minimum import MinimumNorm
 from resnet_spiking.attacks.names import AttackEntry, find_attack
-from resnet_spiking.attacks.target import Rule, Target, attackable, make_target
+from resnet_spiking.attacks.target import Meter, Rule, Target, attackable, make_target
 from resnet_spiking.attacks.threat import NORMS, Norm, Threat, parse_eps
 from resnet_spiking.errors import UserError, check_known, nearest
 from resnet_spiking.training.randomness import generator_for
+
+ZEROS = 0.01
+"""Share of zero gradients above which an attack is warned of, as in the trust check T09."""
 
 # Parameters of an attack that are not its options.
 _GIVEN = ("target", "images", "labels", "threat", "norm", "generator")
@@ -49,15 +53,18 @@ def attack(
     that each layer was trained with). ``rule`` and ``draws`` are for stochastic models: what counts as
     misclassified (``majority`` or ``expected``) and how many draws a gradient averages. ``options`` go to the attack.
 
-    An image whose search fails comes back as the iterate of largest margin.
+    An image whose search fails comes back as the iterate of largest margin. Where gradients to the pixels were zero,
+    a ``UserWarning`` says how often: such an attack says nothing of robustness.
 
-    Raises ``UserError`` for images, labels, eps, names or options that cannot be used, and for logits that
+    Raises ``UserError`` for a model, images, labels, eps, names or options that cannot be used, and for logits that
     are not finite.
     """
     entry = _entry(name, norm, minimum=False)
     threat = Threat(norm, parse_eps(eps))
-    batches = _run(entry, model, images, labels, seed, gradient, batch_size, rule, draws, options, threat=threat)
-    found = [cast(Outcome, outcome).images for outcome in batches]
+    with torch.inference_mode(False):
+        batches = _run(entry, model, images, labels, seed, gradient, batch_size, rule, draws, options, threat=threat)
+        outcomes = list(batches)
+    found = [cast(Outcome, outcome).images for outcome in outcomes]
     return torch.cat(found).to(images.device) if found else images.clone()
 
 
@@ -81,8 +88,10 @@ def minimum_norm(
     being given an eps.
     """
     entry = _entry(name, norm, minimum=True)
-    batches = _run(entry, model, images, labels, seed, gradient, batch_size, rule, draws, options, norm=norm)
-    found = [cast(MinimumNorm, result) for result in batches]
+    with torch.inference_mode(False):
+        batches = _run(entry, model, images, labels, seed, gradient, batch_size, rule, draws, options, norm=norm)
+        outcomes = list(batches)
+    found = [cast(MinimumNorm, result) for result in outcomes]
     if not found:
         return MinimumNorm(images.clone(), images.new_zeros(0), torch.zeros(0, dtype=torch.bool, device=images.device))
     return MinimumNorm(
@@ -139,9 +148,13 @@ def _run(
     check_count("batch_size", batch_size)
     check_count("draws", draws)
     check_images(images)
+    check_model(model)
+    check_labels(labels, images)
     check_options(entry, options)
     if not len(images):
         return
+    # Of images that were made in inference mode no gradient can be kept, of those that have a graph none should be.
+    images, labels = images.detach().clone(), labels.clone()
     parameter = next(model.parameters(), None)
     device = images.device if parameter is None else parameter.device
     mode = _mode(gradient)
@@ -164,10 +177,26 @@ def _run(
             if broken:
                 raise UserError(f"the model's logits are not finite on {broken} clean images; nothing can be attacked")
             yield entry.load()(target, batch, truth, **threat, generator=generator, **entry.preset, **ready)
+        if not entry.name.startswith("ta-"):
+            # Of torchattacks' some have a loss that is flat where they have succeeded (Carlini and Wagner's).
+            _warn_of_zeros(target.meter)
+
+
+def _warn_of_zeros(meter: Meter) -> None:
+    """Say where an attack had no direction to go: it then is a random search."""
+    if meter.backwards and meter.zero_gradients > ZEROS * meter.backwards:
+        warnings.warn(
+            f"{meter.zero_gradients} of {meter.backwards} gradients to the pixels were zero: what this attack leaves "
+            "standing says nothing of robustness; look for a forward under no_grad, a detach, rounding or logits so "
+            "large that their softmax saturates (apgd-margin, or another gradient=…)",
+            stacklevel=4,
+        )
 
 
 def _mode(gradient: GradientMode | str | None) -> GradientMode | None:
-    if not isinstance(gradient, str):
+    if gradient is None or isinstance(gradient, GradientMode):
         return gradient
+    if not isinstance(gradient, str):
+        raise UserError(f"gradient must be a mode or its name, such as atan:2, not {gradient!r}")
     make_mode = importlib.import_module("resnet_spiking.attacks.gradients.names").make_mode
     return make_mode(gradient)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resnet_spiking.errors import UserError
 
@@ -14,9 +14,12 @@ EXACT = (torch.float32, torch.float64)
 
 def check_images(images: Tensor) -> None:
     """Raise ``UserError`` unless ``images`` are finite pixels ``[B, C, H, W]`` in [0, 1], fp32 or fp64."""
+    if not isinstance(images, Tensor):
+        raise UserError(f"images must be a torch.Tensor [B, C, H, W], not a {type(images).__name__}")
     if images.ndim != 4 or images.dtype not in EXACT:
         advice = "; divide bytes by 255" if images.dtype == torch.uint8 else ""
         raise UserError(f"images must be fp32 pixels [B, C, H, W], not {images.dtype} {tuple(images.shape)}{advice}")
+    images = images.detach()
     if not bool(images.isfinite().all()):
         raise UserError("images hold values that are not finite; attack pixels in [0, 1]")
     if images.numel() and (float(images.min()) < 0 or float(images.max()) > 1):
@@ -26,11 +29,33 @@ def check_images(images: Tensor) -> None:
         )
 
 
-def check_labels(labels: Tensor, images: Tensor, classes: int) -> None:
-    """Raise ``UserError`` unless ``labels`` are one class index in [0, classes) per image."""
+def check_model(model: nn.Module) -> None:
+    """Raise ``UserError`` unless ``model`` is a module."""
+    if not isinstance(model, nn.Module):
+        raise UserError(f"the model must be a torch.nn.Module, not a {type(model).__name__}; wrap it in one")
+
+
+def check_logits(logits: Tensor, images: int, classes: int) -> None:
+    """Raise ``UserError`` unless ``logits`` are ``[images, classes]``."""
+    if not isinstance(logits, Tensor):
+        raise UserError(
+            f"the model must return logits [B, classes], not a {type(logits).__name__}; wrap it in a module that "
+            "returns them"
+        )
+    if logits.shape != (images, classes):
+        raise UserError(
+            f"the model must return logits [B, classes] for every batch: [{images}, {classes}] here, not "
+            f"{list(logits.shape)}"
+        )
+
+
+def check_labels(labels: Tensor, images: Tensor, classes: int | None = None) -> None:
+    """Raise ``UserError`` unless ``labels`` are one class index per image, in [0, classes) where these are known."""
+    if not isinstance(labels, Tensor):
+        raise UserError(f"labels must be a torch.Tensor of class indices, not a {type(labels).__name__}")
     if labels.shape != (len(images),) or labels.is_floating_point() or labels.dtype == torch.bool:
         raise UserError(f"labels must be {len(images)} class indices, not {labels.dtype} {tuple(labels.shape)}")
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+    if classes is not None and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise UserError(f"labels must lie in 0..{classes - 1}, found {int(labels.min())}..{int(labels.max())}")
 
 

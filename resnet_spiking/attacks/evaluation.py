@@ -31,7 +31,7 @@ from resnet_spiking.reports.robustness import write_csv
 from resnet_spiking.reports.robustness_figures import save_curves, save_panel
 from resnet_spiking.training.files import file_sha256, write_json
 from resnet_spiking.training.provenance import provenance
-from resnet_spiking.training.run_folder import FORMAT, check_output, read_json
+from resnet_spiking.training.run_folder import FORMAT, check_output, held_folder, read_json
 from resnet_spiking.training.whereabouts import from_folder, named
 
 
@@ -81,14 +81,21 @@ def evaluate(
     finished = _finished(output, identity, [subject.name for subject in attacked], resume=resume, overwrite=overwrite)
     if finished is not None:
         return finished
-    with _attackable(subjects, to.device) as models:
+    with ExitStack() as stack:
+        models = stack.enter_context(_attackable(subjects, to.device))
         before = hashes(models)
         targets = _targets(subjects, sample, settings, to.device)
-        plans = _plans(subjects, targets, settings)
+        plans = _plans(subjects, attacked, targets, settings)
         for folder in reuse:
             if differing := same_terms(read_json(folder / "config.json", "evaluation"), identity):
                 to.report(f"{folder}: nothing is taken over, it has other {', '.join(differing)}")
         earlier = finished_models([*([output] if resume else []), *reuse], identity, subjects, plans)
+        stack.enter_context(held_folder(output))
+        # Another command may have come first.
+        names = [subject.name for subject in attacked]
+        finished = _finished(output, identity, names, resume=resume, overwrite=overwrite)
+        if finished is not None:
+            return finished
         journal = _claim(output, identity, overwrite=overwrite)
         swept: dict[str, Sweep] = {}
         for subject in attacked:
@@ -253,15 +260,26 @@ def _targets(
     return targets
 
 
-def _plans(subjects: Sequence[Subject], targets: dict[str, Target], settings: Settings) -> dict[str, Plan]:
-    """Return what runs against each model. Raises ``UserError`` when no stage of the bundle can run against any."""
+def _plans(
+    subjects: Sequence[Subject], attacked: Sequence[Subject], targets: dict[str, Target], settings: Settings
+) -> dict[str, Plan]:
+    """Return what runs against each model.
+
+    Raises ``UserError`` when no stage of the bundle can run against any of those to be attacked, or against some: what
+    nothing attacks has no robust accuracy, and nothing can be compared with it.
+    """
     plans = {}
     for subject in subjects:
         sources = {name: target for name, target in targets.items() if name != subject.name}
         plans[subject.name] = plan_for(subject, targets[subject.name], settings, sources)
-    reasons = {label: reason for plan in plans.values() for label, reason in plan.skipped.items()}
-    if reasons and not any(plan.minimum or plan.stages for plan in plans.values()):
-        raise UserError("nothing can run: " + "; ".join(f"{label}: {reason}" for label, reason in reasons.items()))
+    idle = [s.name for s in attacked if not plans[s.name].minimum and not plans[s.name].stages]
+    reasons = {label: reason for name in idle for label, reason in plans[name].skipped.items()}
+    why = "; ".join(f"{label}: {reason}" for label, reason in reasons.items())
+    if reasons and len(idle) == len(attacked):
+        raise UserError(f"nothing can run: {why}")
+    if reasons:
+        others = ",".join(subject.name for subject in attacked if subject.name not in idle)
+        raise UserError(f"nothing can run against {', '.join(idle)} ({why}); leave it out with --only {others}")
     return plans
 
 

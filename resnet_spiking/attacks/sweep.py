@@ -284,15 +284,29 @@ class _Sweeping:
         elif len(rows):
             spent = Spent(resolved.mode)
             for chunk, members in enumerate(self._chunks(rows)):
-                piece = self._falling(resolved, (stage.label, "all", chunk), members, table.broken[members] - 1)
-                spent.add(piece)
-                self._take(resolved, position, members[piece["rows"]], piece["radii"], piece)
+                left, turn = members, 0
+                while len(left):
+                    labels: tuple[str | int, ...] = (stage.label, "all", chunk, *([turn] if turn else []))
+                    piece = self._falling(resolved, labels, left, table.broken[left] - 1)
+                    spent.add(piece)
+                    self._take(resolved, position, left[piece["rows"]], piece["radii"], piece)
+                    left, turn = left[self._goes_on(left, position)], turn + 1
                 self._tell_stage(number, min((chunk + 1) * self.settings.batch_size / len(rows), 1))
             smallest = int((table.tried[:, position] != NOT_TRIED).any(1).argmax())
             self.spent[smallest, position] = spent
             broken = int((table.tried[:, position] == BROKEN).any(0).sum())
             self._report(stage.label, "eps by eps", len(rows), broken, spent)
         self._tell_stage(number + 1, 0)
+
+    def _goes_on(self, rows: NDArray[np.int64], position: int) -> NDArray[np.bool_]:
+        """Say which images have fallen to the stage at a radius below which it has not gone.
+
+        A climb goes down by its own verdict; that of independent draws may find an image fallen where it did not.
+        """
+        table = self.examples
+        radii = table.broken[rows]
+        fallen = table.tried[np.minimum(radii, len(table.eps) - 1), position, rows] == BROKEN
+        return (radii > 0) & (radii < len(table.eps)) & fallen & (table.tried[radii - 1, position, rows] == NOT_TRIED)
 
     def _take(
         self,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from resnet_spiking.attacks.checks import check_count, check_images
+from resnet_spiking.attacks.checks import check_count, check_images, check_logits
 from resnet_spiking.attacks.gradients.mode import GradientMode, OwnSurrogate
 from resnet_spiking.attacks.losses import Loss, margin, targeted_margin
 from resnet_spiking.errors import UserError, check_known
@@ -175,9 +175,15 @@ class Target:
             return cast(Classifier, self.model).decoder.head(repeated, generator).unflatten(0, (count, len(features)))
         self.meter.forwards += len(features) * count
         if not self.stochastic or generator is None:
-            return torch.stack([self.model(features) for _ in range(count)])
+            return torch.stack([self._whole(features) for _ in range(count)])
         with global_draws(generator, features.device):
-            return torch.stack([self.model(features) for _ in range(count)])
+            return torch.stack([self._whole(features) for _ in range(count)])
+
+    def _whole(self, pixels: Tensor) -> Tensor:
+        """Return the logits of a model that may be anybody's: it gets a copy, which it may normalise in place."""
+        logits: Tensor = self.model(pixels.clone())
+        check_logits(logits, len(pixels), self.classes)
+        return logits
 
     def _differentiate(
         self, images: Tensor, labels: Tensor, losses: Sequence[Loss], generator: torch.Generator | None
@@ -343,9 +349,10 @@ def make_target(
     passes = []
     for _ in range(5):
         with torch.no_grad(), global_draws(generator, images.device):
-            passes.append(model(sample))
-    if passes[0].ndim != 2 or passes[0].shape[0] != len(sample) or passes[0].shape[1] < 2:
-        raise UserError(f"the model must return logits [B, classes >= 2], not {tuple(passes[0].shape)}")
+            passes.append(_first_look(model, sample.clone()))
+        check_logits(passes[-1], len(sample), passes[-1].shape[-1] if isinstance(passes[-1], Tensor) else 0)
+    if passes[0].shape[1] < 2:
+        raise UserError(f"the model must return logits [B, classes >= 2], not {list(passes[0].shape)}")
     if not all(bool(found.isfinite().all()) for found in passes):
         raise UserError("the model's logits are not finite on clean images; nothing can be said about its robustness")
     stochastic = _declared(model) or any(_differ(found, passes[0]) for found in passes[1:])
@@ -366,6 +373,18 @@ def make_target(
         divided,
         _folded(cast(Classifier, model)) if divided else model,
     )
+
+
+def _first_look(model: nn.Module, images: Tensor) -> Tensor:
+    try:
+        return cast(Tensor, model(images))
+    except RuntimeError as error:
+        if "dtype" not in str(error) and "scalar type" not in str(error):
+            raise
+        raise UserError(
+            f"the model does not take {images.dtype} images ({str(error).splitlines()[0]}); bring the images and its "
+            "parameters to one precision"
+        ) from None
 
 
 def _folded(model: Classifier) -> Classifier:

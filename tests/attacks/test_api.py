@@ -83,6 +83,7 @@ def test_always_in_ball_and_box(
     assert eps != 0 or torch.equal(found, images)
 
 
+@pytest.mark.filterwarnings("ignore:.*gradients to the pixels were zero")
 @pytest.mark.parametrize("name", WITH_EPS)
 @pytest.mark.parametrize("model", [Fixed([1.0, 0.0]), Fixed([1.0, 0.0], connected=False), BrokenOffClean()])
 def test_no_success_is_claimed_where_there_is_none(name: str, model: nn.Module) -> None:
@@ -287,3 +288,101 @@ def test_votes_decide_not_single_draws() -> None:
     images, labels = torch.rand(5, 1, 3, 3), torch.zeros(5, dtype=torch.long)
     found = attack(Votes([0.8, 0.2]), images, labels, "noise", eps=0.1, draws=15, tries=20)
     assert found.isfinite().all()
+
+
+class InPlace(nn.Module):
+    """Normalises its input in place, as torchvision's Normalize(inplace=True) does."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.model(pixels.sub_(0.5).div_(0.25))
+
+
+class Without(nn.Module):
+    """A model whose author wrapped its forward pass in no_grad."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    @torch.no_grad()
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.model(pixels)
+
+
+@pytest.mark.parametrize("name", ["apgd-ce", "square", "pgd", "ta-pgd"])
+def test_a_model_that_changes_its_input_changes_nothing_of_ours(name: str) -> None:
+    model, images, labels = small(3, (3, 5, 5), 1), torch.rand(6, 3, 5, 5), torch.arange(6) % 3
+    before = images.clone()
+    found = attack(InPlace(model), images, labels, name, eps="8/255", **options(name, model))
+    assert torch.equal(images, before)
+    assert 0 <= float(found.min()) <= float(found.max()) <= 1
+    assert float(norm_of(found - images, "linf").max()) <= 8 / 255 + 1e-6
+
+
+def test_inference_mode_takes_no_gradient_away() -> None:
+    case = linear_case()
+    eps = 1.25 * float(case.linf.max())
+    with torch.inference_mode():
+        found = attack(case.model, case.images.clone(), case.labels.clone(), eps=eps, steps=20)
+        assert (case.model(found).argmax(1) != case.labels).all()
+        assert minimum_norm(case.model, case.images.clone(), case.labels.clone(), steps=20).found.all()
+
+
+def test_an_attack_without_gradients_says_so(recwarn: pytest.WarningsRecorder) -> None:
+    case = linear_case()
+    eps = 1.25 * float(case.linf.max())
+    attack(case.model, case.images, case.labels, eps=eps, steps=5)
+    attack(Without(case.model), case.images, case.labels, "square", eps=eps, queries=5)
+    assert not recwarn.list
+    for model in (Without(case.model), Scaled(case.model, 1e6)):
+        with pytest.warns(UserWarning, match=r"\d+ of \d+ gradients to the pixels were zero") as said:
+            attack(model, case.images, case.labels, eps=eps, steps=5)
+        assert said[0].filename == __file__
+
+
+def test_images_with_a_graph_come_back_without_one(recwarn: pytest.WarningsRecorder) -> None:
+    case = linear_case()
+    images = case.images.clone().requires_grad_()
+    assert not attack(case.model, images, case.labels, steps=5).requires_grad
+    assert not minimum_norm(case.model, images, case.labels, steps=5).images.requires_grad
+    assert not recwarn.list
+
+
+class Pair(nn.Module):
+    def forward(self, pixels: Tensor) -> Any:
+        return pixels.flatten(1), pixels
+
+
+class Squeezed(nn.Module):
+    """Right for every batch but one of a single image."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels.flatten(1)[:, :3].squeeze()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"model": Pair()}, "must return logits .B, classes., not a tuple; wrap it"),
+        ({"model": Squeezed()}, r"for every batch: \[1, 3\] here, not \[3\]"),
+        ({"model": lambda pixels: pixels}, "must be a torch.nn.Module, not a function"),
+        ({"model": small(3, (1, 2, 2), 0).double()}, "does not take torch.float32 images .*bring the images"),
+        ({"images": [[0.5]]}, "images must be a torch.Tensor .B, C, H, W., not a list"),
+        ({"labels": [0, 1, 2]}, "labels must be a torch.Tensor of class indices, not a list"),
+        ({"gradient": 3}, "gradient must be a mode or its name, such as atan:2, not 3"),
+    ],
+)
+def test_what_is_no_model_and_no_tensor_is_one_line(changed: dict[str, Any], said: str) -> None:
+    usual: dict[str, Any] = {
+        "model": small(3, (1, 2, 2), 0),
+        "images": torch.full((3, 1, 2, 2), 0.5),
+        "labels": torch.tensor([0, 1, 2]),
+        "batch_size": 2,
+    }
+    with pytest.raises(UserError, match=said) as stopped:
+        attack(**{**usual, **changed})
+    assert "\n" not in str(stopped.value)

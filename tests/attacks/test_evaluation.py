@@ -327,6 +327,33 @@ def test_models_that_cannot_be_attacked_stop_it_before_any_work(tmp_path: Path) 
         evaluate([*subjects(), *subjects()], sample, settings, tmp_path / "c")
 
 
+def test_what_nothing_attacks_is_not_compared_with(tmp_path: Path) -> None:
+    """A transfer alone attacks no Default: its clean accuracy is no robust one."""
+    sample, settings = cases.digits_sample(SAMPLE), cases.settings_for(single("transfer"), (0.2,))
+    with pytest.raises(UserError, match=r"nothing can run against default \(transfer.*leave it out with --only lif"):
+        evaluate(subjects(), sample, settings, tmp_path / "both")
+    assert not (tmp_path / "both").exists()
+    result = evaluate(subjects(), sample, settings, tmp_path / "one", only=["lif"])
+    (model,) = result["models"]
+    assert model["name"] == "lif"
+    assert "mcnemar" not in model
+    assert model["robust"][0]["attacks"]
+
+
+def test_two_commands_do_not_write_into_one_evaluation(tmp_path: Path) -> None:
+    sample, settings = cases.digits_sample(SAMPLE), cases.settings_for(eps=(0.2,))
+    refused: list[str] = []
+
+    def another(*_: object) -> None:
+        if not refused:
+            with pytest.raises(UserError) as stopped:
+                evaluate(subjects(), sample, settings, tmp_path / "one", overwrite=True)
+            refused.append(str(stopped.value))
+
+    evaluate(subjects(), sample, settings, tmp_path / "one", Attacker(report=another))
+    assert refused == [f"another command writes to {tmp_path / 'one'}; wait for it, or choose another --output-dir"]
+
+
 def test_a_model_is_left_as_it_was(tmp_path: Path) -> None:
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(64), cases.linear_digits()[1]).train()
     model[1].eval()

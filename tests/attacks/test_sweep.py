@@ -279,3 +279,17 @@ def test_settings_refuse_what_is_no_radius() -> None:
     for wrong in ({"batch_size": 0}, {"seed": -1}, {"votes": 0}, {"rule": "any"}, {"norm": "l1"}, {"order": "up"}):
         with pytest.raises(UserError):
             cases.settings_for(**wrong)
+
+
+def test_in_descending_order_a_stochastic_model_leaves_no_image_between() -> None:
+    """The climb goes down by its own draws; images that only independent ones find fallen go down as well."""
+    model, sample = cases.spiking_digits("paralif-sb"), cases.digits_sample(60)
+    bundle = Bundle("b", "", (Stage("apgd-ce", mode="expected", options={"steps": 8}),))
+    radii = tuple(0.03 * number for number in range(1, 9))
+    settings = cases.settings_for(bundle, radii, order="descending", draws=4)
+    table = run(model, sample, settings).examples
+    tried = table.tried[:, 0] != NOT_TRIED
+    fallen = table.clean_correct & (table.broken > 0) & (table.broken < len(radii))
+    assert fallen.sum() > 10
+    below = table.broken[fallen] - 1
+    assert tried[below, fallen.nonzero()[0]].all()
