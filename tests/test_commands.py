@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 SMALL = ["--epochs", "1,1", "--train-samples", "64", "--test-samples", "40", "--image-size", "32", "-T", "4"]
 
@@ -203,3 +204,29 @@ def test_help_imports_nothing_heavy(tmp_path: Path, module: str) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
+
+
+def test_the_encoder_refuses_images_that_it_could_not_shift(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from resnet_spiking.data import folder
+    from resnet_spiking.data.images import Dataset, ImageSet
+    from resnet_spiking.encoder import main
+
+    split = ImageSet(torch.zeros(128, 3, 4, 5, dtype=torch.uint8), torch.arange(128) % 2, ("a", "b"), "x")
+    monkeypatch.setattr(folder, "load_folder", lambda *_, **__: Dataset("folder", split, split, flip=True))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(["--data-dir", ".", "--output", "e.safetensors"])
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "error: . has images of 4 pixels, and training shifts them by up to 4; give larger ones"
+
+
+def test_a_letter_that_the_terminal_lacks_is_no_failure(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1", "OMP_NUM_THREADS": "1"}
+    shown = subprocess.run(
+        [sys.executable, "-m", "resnet_spiking.train", "--help"], cwd=tmp_path, env=environment, capture_output=True
+    )
+    assert shown.returncode == 0
+    assert b"train/<class>/?, test/<class>/?" in shown.stdout

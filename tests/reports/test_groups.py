@@ -17,6 +17,7 @@ from resnet_spiking.reports.readme import KINDS, render
 from resnet_spiking.reports.request import parse_request
 from resnet_spiking.reports.results import load_results
 from resnet_spiking.reports.tables.accuracy import accuracy_table
+from resnet_spiking.studies.export import changed_images
 
 
 def digest_of(made: Any, folder: Path) -> Digest:
@@ -132,6 +133,26 @@ def test_other_weights_of_one_name_stay_apart_and_can_be_told(invented: Any, tmp
     for wanted, n in (("encoder.safetensors", 4), ("encoder.safetensors@ab*", 1)):
         table = render(parse_request(f"accuracy weights={wanted} columns=accuracy", KINDS), digest)
         assert table.count(" % |") + table.count(" %** |") == n
+
+
+def test_images_that_changed_under_one_name_stay_apart_and_can_be_told(invented: Any, tmp_path: Path) -> None:
+    keys = [invented.run("default", seed, range(10), dataset="pictures") for seed in (0, 1)]
+    invented.run("default", 0, range(20))
+    (row,) = (row for row in invented.rows if row["key"] == keys[1])
+    first, row["hashes"]["data"] = row["hashes"]["data"], "ab" * 32
+    digest = digest_of(invented, tmp_path / "results")
+    assert sorted(shown(digest, "dataset", "n")) == [
+        ["cifar10", "1"],
+        *sorted([["pictures@abababab", "1"], [f"pictures@{first[:8]}", "1"]]),
+    ]
+    for wanted, n in (("pictures", 2), ("pictures@ab*", 1)):
+        table = render(parse_request(f"accuracy dataset={wanted} columns=accuracy", KINDS), digest)
+        assert table.count(" % |") + table.count(" %** |") == n
+    (line,) = changed_images(tmp_path / "results")
+    assert line.startswith(
+        "pictures: its images changed between runs, though neither their names nor their sizes did ("
+    )
+    assert "1 runs on abababab" in line
 
 
 def test_random_weights_of_several_seeds_are_one_setting(invented: Any, tmp_path: Path) -> None:
