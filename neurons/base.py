@@ -118,7 +118,7 @@ class Neuron(nn.Module, ABC):
         Raises:
             TypeError: `current`, `state` or `generator` is not what is described, by type or dtype.
             ValueError: wrong rank, T = 0, wrong feature shape, a state of another shape, device or length, a generator
-                of another device, NaN (`NaNError`).
+                of another device, NaN (`NaNError`; a graph that `torch.compile` made does not look for it).
         """
         compute = self._check_current(current)
         self._check_generator(generator, current)

@@ -141,7 +141,7 @@ def finished_run(config: RunConfig, output: Path, *, resume: bool, overwrite: bo
 
 @contextmanager
 def held_folder(output: Path) -> Iterator[None]:
-    """Make the run folder and keep other commands out of it until the block ends.
+    """Make the folder of a run or of an evaluation, and keep other commands out of it until the block ends.
 
     Raises ``UserError`` when another command writes there, or the folder cannot be made.
     """
@@ -153,8 +153,8 @@ def held_folder(output: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            (output / LOCK).unlink(missing_ok=True)
             with suppress(OSError):
+                (output / LOCK).unlink(missing_ok=True)
                 output.rmdir()  # of a run that was refused: nothing was written
 
 
