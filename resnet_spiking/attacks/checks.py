@@ -35,18 +35,17 @@ def check_model(model: nn.Module) -> None:
         raise UserError(f"the model must be a torch.nn.Module, not a {type(model).__name__}; wrap it in one")
 
 
-def check_logits(logits: Tensor, images: int, classes: int) -> None:
-    """Raise ``UserError`` unless ``logits`` are ``[images, classes]``."""
+def check_logits(logits: Tensor, images: int, classes: int | None = None) -> None:
+    """Raise ``UserError`` unless ``logits`` are ``[images, classes]``, or of any number of classes from two on."""
     if not isinstance(logits, Tensor):
         raise UserError(
             f"the model must return logits [B, classes], not a {type(logits).__name__}; wrap it in a module that "
             "returns them"
         )
-    if logits.shape != (images, classes):
-        raise UserError(
-            f"the model must return logits [B, classes] for every batch: [{images}, {classes}] here, not "
-            f"{list(logits.shape)}"
-        )
+    shape = tuple(logits.shape)
+    if len(shape) != 2 or shape[0] != images or (shape[1] < 2 if classes is None else shape[1] != classes):
+        wanted = "classes >= 2" if classes is None else str(classes)
+        raise UserError(f"the model must return logits [B, classes], here [{images}, {wanted}], not {list(shape)}")
 
 
 def check_labels(labels: Tensor, images: Tensor, classes: int | None = None) -> None:

@@ -91,10 +91,9 @@ def load_subjects(runs: list[Path], *, weights: str | None = None) -> tuple[list
             notes.append(f"no Default among the runs, and {default} is gone: nothing to pair with, no McNemar test")
     first_default = next((result for result in results.values() if result["variant"] == "default"), None)
     for run, result in results.items():
-        if first_default and "default" in result and result["default"]["loss"] != first_default["test"]["loss"]:
-            notes.append(
-                f"{run} was branched from {result['default']['run']}, another Default than the one it is paired with"
-            )
+        own = result.get("default")
+        if first_default and own and own.get("loss") not in (None, first_default["test"]["loss"]):
+            notes.append(f"{run} was branched from {own['run']}, another Default than the one it is paired with")
     hashes = {run: result["hashes"]["data"] for run, result in results.items()}
     if len(set(hashes.values())) > 1:
         raise UserError(

@@ -350,9 +350,7 @@ def make_target(
     for _ in range(5):
         with torch.no_grad(), global_draws(generator, images.device):
             passes.append(_first_look(model, sample.clone()))
-        check_logits(passes[-1], len(sample), passes[-1].shape[-1] if isinstance(passes[-1], Tensor) else 0)
-    if passes[0].shape[1] < 2:
-        raise UserError(f"the model must return logits [B, classes >= 2], not {list(passes[0].shape)}")
+    check_logits(passes[0], len(sample))
     if not all(bool(found.isfinite().all()) for found in passes):
         raise UserError("the model's logits are not finite on clean images; nothing can be said about its robustness")
     stochastic = _declared(model) or any(_differ(found, passes[0]) for found in passes[1:])

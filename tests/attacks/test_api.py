@@ -357,6 +357,11 @@ class Pair(nn.Module):
         return pixels.flatten(1), pixels
 
 
+class Total(nn.Module):
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels.sum()
+
+
 class Squeezed(nn.Module):
     """Right for every batch but one of a single image."""
 
@@ -368,7 +373,8 @@ class Squeezed(nn.Module):
     ("changed", "said"),
     [
         ({"model": Pair()}, "must return logits .B, classes., not a tuple; wrap it"),
-        ({"model": Squeezed()}, r"for every batch: \[1, 3\] here, not \[3\]"),
+        ({"model": Total()}, r"must return logits .B, classes., here \[3, classes >= 2\], not \[\]"),
+        ({"model": Squeezed()}, r"here \[1, 3\], not \[3\]"),
         ({"model": lambda pixels: pixels}, "must be a torch.nn.Module, not a function"),
         ({"model": small(3, (1, 2, 2), 0).double()}, "does not take torch.float32 images .*bring the images"),
         ({"images": [[0.5]]}, "images must be a torch.Tensor .B, C, H, W., not a list"),
