@@ -44,7 +44,9 @@ def read_picture(path: Path, square: int | None) -> np.ndarray:
     Raises ``UserError`` for a file that is no readable image, or whose values have no known range.
     """
     with _opened(path) as file:
-        upright = file if _orientation(file) in (None, 1) else ImageOps.exif_transpose(file)
+        # Pillow turns a TIFF as it loads it, and up to some version left the orientation in its description.
+        as_loaded = isinstance(file, TiffImageFile) or _orientation(file) in (None, 1)
+        upright = file if as_loaded else ImageOps.exif_transpose(file)
         image = _opaque(_eight_bits(upright, file.format, path)).convert("RGB")
     if square is None:
         return np.asarray(image)
