@@ -7,6 +7,9 @@ import functools
 import torch
 from torch import Tensor
 
+PLAIN = (Tensor, torch.nn.Parameter)
+"""Tensors that own memory; a subclass (FakeTensor) may not."""
+
 
 def constant(value: float, dtype: torch.dtype, like: Tensor) -> Tensor:
     """`value` as a tensor without dimensions on the device of `like`; on CUDA the same one every time: not to change.
@@ -15,7 +18,7 @@ def constant(value: float, dtype: torch.dtype, like: Tensor) -> Tensor:
     """
     kept = (
         like.device.type == "cuda"
-        and type(like) in (Tensor, torch.nn.Parameter)
+        and type(like) in PLAIN
         and not torch.compiler.is_compiling()
         and not torch.cuda.is_current_stream_capturing()
     )

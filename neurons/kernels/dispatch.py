@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from neurons.constants import PLAIN
+
 if TYPE_CHECKING:
     from neurons.surrogate import Surrogate
     from neurons.unroll import State
@@ -79,7 +81,7 @@ def backend_for(current: Tensor) -> Backend:
     While torch traces (`torch.compile`, `torch.export`), which can look into plain torch alone, and in
     `step_by_step`, it is plain torch, and for subclasses of Tensor, which may have no memory (FakeTensor).
     """
-    if torch.compiler.is_compiling() or _STEP_BY_STEP.get() or type(current) not in (Tensor, torch.nn.Parameter):
+    if torch.compiler.is_compiling() or _STEP_BY_STEP.get() or type(current) not in PLAIN:
         from neurons.kernels import plain
 
         return plain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from neurons.kernels.torch_steps import after_reset
 from neurons.surrogate import Surrogate, spike
 from neurons.unroll import State, unroll
 
@@ -35,13 +36,12 @@ def lif(
             now = alpha * state[1] + now
         u = beta * state[0] + now
         s = spike(u - threshold, surrogate)
-        fired = s.detach() if detach_reset else s
-        if reset == "zero" and detach_reset:
-            v = u.masked_fill(fired.bool(), 0)  # an infinite one too, which times zero would be NaN
+        if detach_reset:
+            v = after_reset(u, s.detach().bool(), threshold, reset)
         elif reset == "zero":
-            v = u * (1 - fired)
+            v = u * (1 - s)
         elif reset == "subtract":
-            v = u - threshold * fired
+            v = u - threshold * s
         else:
             v = u
         return s, ((v,) if alpha is None else (v, now))

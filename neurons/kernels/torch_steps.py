@@ -110,7 +110,7 @@ def backward(
 
 
 def after_reset(u: Tensor, fired: Tensor, threshold: Tensor, reset: str) -> Tensor:
-    """The membrane after the reset of those that fired."""
+    """The membrane after the reset of those that fired; an infinite one too, which times zero would be NaN."""
     if reset == "zero":
         return u.masked_fill(fired, 0)
     return torch.where(fired, u - threshold, u) if reset == "subtract" else u

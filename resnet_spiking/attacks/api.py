@@ -149,12 +149,11 @@ def _run(
     check_count("draws", draws)
     check_images(images)
     check_model(model)
-    check_labels(labels, images)
     check_options(entry, options)
     if not len(images):
         return
     # Of images that were made in inference mode no gradient can be kept, of those that have a graph none should be.
-    images, labels = images.detach().clone(), labels.clone()
+    images = images.detach().clone()
     parameter = next(model.parameters(), None)
     device = images.device if parameter is None else parameter.device
     mode = _mode(gradient)
@@ -171,7 +170,7 @@ def _run(
         ready = {key: targeted(value) if isinstance(value, nn.Module) else value for key, value in options.items()}
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size].to(device)
-            truth = labels[start : start + batch_size].to(device).long()
+            truth = labels[start : start + batch_size].to(device).long().clone()
             generator = generator_for(seed, entry.name, start, device=device)
             broken = int((~target.finite(batch, generator)).sum())
             if broken:

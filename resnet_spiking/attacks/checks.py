@@ -48,13 +48,13 @@ def check_logits(logits: Tensor, images: int, classes: int | None = None) -> Non
         raise UserError(f"the model must return logits [B, classes], here [{images}, {wanted}], not {list(shape)}")
 
 
-def check_labels(labels: Tensor, images: Tensor, classes: int | None = None) -> None:
-    """Raise ``UserError`` unless ``labels`` are one class index per image, in [0, classes) where these are known."""
+def check_labels(labels: Tensor, images: Tensor, classes: int) -> None:
+    """Raise ``UserError`` unless ``labels`` are one class index in [0, classes) per image."""
     if not isinstance(labels, Tensor):
         raise UserError(f"labels must be a torch.Tensor of class indices, not a {type(labels).__name__}")
     if labels.shape != (len(images),) or labels.is_floating_point() or labels.dtype == torch.bool:
         raise UserError(f"labels must be {len(images)} class indices, not {labels.dtype} {tuple(labels.shape)}")
-    if classes is not None and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise UserError(f"labels must lie in 0..{classes - 1}, found {int(labels.min())}..{int(labels.max())}")
 
 

@@ -78,7 +78,8 @@ def evaluate(
             )
     identity = _identity(subjects, sample, settings)
     attacked = _attacked(subjects, only)
-    finished = _finished(output, identity, [subject.name for subject in attacked], resume=resume, overwrite=overwrite)
+    names = [subject.name for subject in attacked]
+    finished = _finished(output, identity, names, resume=resume, overwrite=overwrite)
     if finished is not None:
         return finished
     with ExitStack() as stack:
@@ -92,7 +93,6 @@ def evaluate(
         earlier = finished_models([*([output] if resume else []), *reuse], identity, subjects, plans)
         stack.enter_context(held_folder(output))
         # Another command may have come first.
-        names = [subject.name for subject in attacked]
         finished = _finished(output, identity, names, resume=resume, overwrite=overwrite)
         if finished is not None:
             return finished
@@ -213,7 +213,6 @@ def _finished(
 def _claim(output: Path, identity: dict[str, Any], *, overwrite: bool) -> Journal:
     """Make the folder this evaluation's own, and return the journal in it."""
     try:
-        output.mkdir(parents=True, exist_ok=True)
         if overwrite:
             shutil.rmtree(output / "state", ignore_errors=True)
             for pattern in ("result.json", "table.csv", "curves.png", "panel.png", "adversarial-*.npz"):

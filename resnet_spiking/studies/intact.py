@@ -75,16 +75,14 @@ def read_object(path: Path) -> dict[str, Any] | None:
 
 
 def _damage(place: Path, names: tuple[str, ...]) -> str | None:
-    documents = [place / name for name in names if name.endswith(".json")]
-    damaged = next((path for path in documents if read_object(path) is None), None)
+    documents = {name: read_object(place / name) for name in names if name.endswith(".json")}
+    damaged = next((place / name for name, found in documents.items() if found is None), None)
     if damaged is None and "metrics.jsonl" in names and read_curve(place) is None:
         damaged = place / "metrics.jsonl"
-    if damaged is None and "model.safetensors" in names and not _is_the_model(place):
-        damaged = place / "model.safetensors"
+    if damaged is None and "model.safetensors" in names:
+        # The checkpoint must have the sha256 that the result publishes.
+        hashes = (documents["result.json"] or {}).get("hashes")
+        model = place / "model.safetensors"
+        if not isinstance(hashes, dict) or hashes.get("model") != file_sha256(model):
+            damaged = model
     return None if damaged is None else f"{damaged} is damaged"
-
-
-def _is_the_model(run: Path) -> bool:
-    """Say whether a run's checkpoint has the sha256 that its result publishes."""
-    hashes = (read_object(run / "result.json") or {}).get("hashes")
-    return isinstance(hashes, dict) and hashes.get("model") == file_sha256(run / "model.safetensors")
