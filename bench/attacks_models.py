@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from resnet_spiking.config import RunConfig
 from resnet_spiking.network.classifier import Classifier
 from resnet_spiking.network.head import LinearHead
+from resnet_spiking.storage.run_folder import read_json
 from resnet_spiking.training.configured_data import load_data
 from resnet_spiking.training.run import train_run
-from resnet_spiking.training.run_folder import read_json
 from resnet_spiking.training.verify import load_network
 
 # What is trained when no run is given: a deterministic head and one that draws its spikes.

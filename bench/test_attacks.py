@@ -35,7 +35,7 @@ from resnet_spiking.attacks.sweep import sweep
 from resnet_spiking.attacks.target import Meter, Target, attackable, make_target
 from resnet_spiking.attacks.threat import Threat
 from resnet_spiking.data.images import ImageSet
-from resnet_spiking.training.randomness import generator_for
+from resnet_spiking.randomness import generator_for
 
 pytestmark = pytest.mark.usefixtures("asked_threads")
 

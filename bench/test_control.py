@@ -30,7 +30,7 @@ from resnet_spiking.attacks.fmn import fmn
 from resnet_spiking.attacks.minimum import MinimumNorm
 from resnet_spiking.attacks.target import Target, attackable, make_target
 from resnet_spiking.attacks.threat import Norm, Threat, norm_of
-from resnet_spiking.training.randomness import generator_for
+from resnet_spiking.randomness import generator_for
 
 pytestmark = pytest.mark.usefixtures("asked_threads")
 

@@ -18,11 +18,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.digits import load_digits
+from resnet_spiking.environment import Environment
+from resnet_spiking.storage.files import write_json
 from resnet_spiking.studies.export import export_study
 from resnet_spiking.studies.ledger import Entry
 from resnet_spiking.studies.memory import Memory
-from resnet_spiking.training.environment import Environment
-from resnet_spiking.training.files import write_json
 from resnet_spiking.training.run import train_run
 
 CONFIG = RunConfig(neuron="lif", image_size=128, default_epochs=5, spiking_epochs=5, train="head")

@@ -26,10 +26,10 @@ from resnet_spiking.data.digits import load_digits
 from resnet_spiking.data.feature_cache import FeatureSource
 from resnet_spiking.data.images import Dataset
 from resnet_spiking.data.views import PLAIN
+from resnet_spiking.environment import Environment
 from resnet_spiking.network import backbone
 from resnet_spiking.network.backbone import split_resnet
 from resnet_spiking.network.build import build_default
-from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.loop import train_step
 from resnet_spiking.training.optimizer import make_optimizer
 from resnet_spiking.training.run import train_run

@@ -140,7 +140,7 @@ class Neuron(nn.Module, ABC):
 
     def membrane_threshold(self) -> float:
         """The threshold that the membrane is compared with, the mean if there are several; 1 where there is none."""
-        learned = self._learned("threshold")
+        learned = self.learned("threshold")
         if learned is None:
             return float(self.effective_parameters().get("threshold", 1.0))
         return float(learned.detach().clamp(min=SMALLEST_THRESHOLD).mean())
@@ -259,7 +259,7 @@ class Neuron(nn.Module, ABC):
 
     def _value(self, field: str, fixed: float, like: Tensor, low: float, high: float) -> Tensor:
         """The decay or threshold `field` as a tensor of the dtype and device of `like`, in [low, high] if learned."""
-        learned = self._learned(field)
+        learned = self.learned(field)
         if learned is None:
             return constant(fixed, like.dtype, like)
         if learned.device != like.device:
@@ -268,7 +268,7 @@ class Neuron(nn.Module, ABC):
             )
         return bounded(learned.to(like.dtype), low, high)
 
-    def _learned(self, field: str) -> Tensor | None:
+    def learned(self, field: str) -> Tensor | None:
         """The learned decay or threshold `field`: a parameter, or what `torch.nn.utils.parametrize` makes of one."""
         learns = field in self._parameters or getattr(self.config, f"learn_{field}")
         return getattr(self, field) if learns else None

@@ -52,12 +52,18 @@ def check_adapter(name: str) -> dict[str, str]:
             refused[terms] = str(reason)
             continue
         _check_equation(neuron, f"{name}, {terms}")
-    assert len(refused) < len(_TERMS), f"{name} refuses every reset: {refused}"
+    _require(len(refused) < len(_TERMS), f"{name} refuses every reset: {refused}")
     _check_interface(make_neuron(name), f"{name}, shared")
     _check_interface(make_neuron(name, mode="native"), f"{name}, native")
     for wish in ("learn_beta", "learn_alpha", "learn_threshold", "recurrent"):
         _check_learning(name, wish)
     return refused
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    """As `assert`, which `python -O` leaves out."""
+    if not holds:
+        raise AssertionError(otherwise)
 
 
 def _current(*shape: int, seed: int = 0) -> Tensor:
@@ -82,12 +88,12 @@ def _check_equation(neuron: Neuron, terms: str) -> None:
     ).spikes
     spikes, _ = neuron(current)
     differing = int((spikes != expected).sum())
-    assert differing == 0, f"{terms}: {differing} of {spikes.numel()} spikes differ from the reference"
+    _require(differing == 0, f"{terms}: {differing} of {spikes.numel()} spikes differ from the reference")
     (wanted,) = torch.autograd.grad((expected * weights).sum(), current)
-    assert spikes.requires_grad, f"{terms}: the spikes have no gradient"
+    _require(spikes.requires_grad, f"{terms}: the spikes have no gradient")
     (gradient,) = torch.autograd.grad((spikes * weights).sum(), current)
     off = float((gradient - wanted).abs().max() / wanted.abs().max())
-    assert off <= GRADIENT_TOLERANCE, f"{terms}: the gradient is off by {off:.1e} of its largest entry"
+    _require(off <= GRADIENT_TOLERANCE, f"{terms}: the gradient is off by {off:.1e} of its largest entry")
 
 
 def _check_learning(name: str, wish: str) -> None:
@@ -100,27 +106,29 @@ def _check_learning(name: str, wish: str) -> None:
     parameters = list(neuron.parameters())
     gradients = torch.autograd.grad(spikes.sum(), parameters, allow_unused=True) if spikes.requires_grad else []
     learned = any(gradient is not None and bool(gradient.any()) for gradient in gradients)
-    assert learned, f"{name}: {wish}=True is neither refused nor gives a parameter with a gradient"
+    _require(learned, f"{name}: {wish}=True is neither refused nor gives a parameter with a gradient")
 
 
 def _check_interface(neuron: Neuron, terms: str) -> None:
     # From below every library's rest to above its threshold: native gains differ by more than ten.
     current = _current(12, 3, 4) * torch.tensor([0.3, 1.0, 4.0, 12.0], dtype=torch.float64)
     whole, end = neuron(current)
-    assert whole.shape == current.shape, f"{terms}: spikes of shape {tuple(whole.shape)} for {tuple(current.shape)}"
-    assert len(end) == len(neuron.state_names), f"{terms}: {len(end)} tensors of state for {neuron.state_names}"
-    assert torch.equal(neuron(current)[0], whole), f"{terms}: a second call differs, so something was kept"
-    assert torch.equal(copy.deepcopy(neuron)(current)[0], whole), f"{terms}: a deep copy computes something else"
+    _require(whole.shape == current.shape, f"{terms}: spikes of shape {tuple(whole.shape)} for {tuple(current.shape)}")
+    _require(len(end) == len(neuron.state_names), f"{terms}: {len(end)} tensors of state for {neuron.state_names}")
+    _require(torch.equal(neuron(current)[0], whole), f"{terms}: a second call differs, so something was kept")
+    _require(torch.equal(copy.deepcopy(neuron)(current)[0], whole), f"{terms}: a deep copy computes something else")
     state, parts = None, []
     for chunk in current.split([1, 7, 4]):
         spikes, state = neuron(chunk, state)
         parts.append(spikes)
-    assert torch.equal(torch.cat(parts), whole), f"{terms}: chunks differ from the whole"
+    _require(torch.equal(torch.cat(parts), whole), f"{terms}: chunks differ from the whole")
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         spikes, state = neuron(current.to(dtype))
-        assert spikes.dtype == dtype, f"{terms}: {spikes.dtype} spikes for a {dtype} current"
-        assert all(part.dtype == torch.float32 for part in state), f"{terms}: state of a {dtype} current not in float32"
-    assert neuron(current[:, :0])[0].shape == (12, 0, 4), f"{terms}: an empty batch changes shape"
+        _require(spikes.dtype == dtype, f"{terms}: {spikes.dtype} spikes for a {dtype} current")
+        _require(
+            all(part.dtype == torch.float32 for part in state), f"{terms}: state of a {dtype} current not in float32"
+        )
+    _require(neuron(current[:, :0])[0].shape == (12, 0, 4), f"{terms}: an empty batch changes shape")
     for bad, error in ((current[0, 0], ValueError), (current[:0], ValueError), (current.long(), TypeError)):
         try:
             neuron(bad)

@@ -9,13 +9,14 @@ scales the threshold by it), so R is 1 here and the gain 1/(1 - beta) goes into 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from neurons.base import Neuron
+from neurons.base import SMALLEST_THRESHOLD, Neuron
 from neurons.bounded import bounded
 
 if TYPE_CHECKING:
@@ -111,9 +112,11 @@ def _neuron(neuron: Neuron, width: int, nir: Any) -> tuple[Any, Any]:
     has_synapse = len(neuron.state_names) == 2
     found = {}
     for field in ("beta", "alpha", "threshold"):
-        learned = neuron._learned(field)
-        value = torch.tensor(values[field] or 0.0) if learned is None else learned.detach()
-        value = bounded(value.double(), 0.0, 1.0 if field != "threshold" else float("inf"))
+        learned = neuron.learned(field)
+        value = (
+            torch.tensor(values[field] or 0.0, dtype=torch.float64) if learned is None else learned.detach().double()
+        )
+        value = bounded(value, *((SMALLEST_THRESHOLD, math.inf) if field == "threshold" else (0.0, 1.0)))
         if field != "threshold" and bool((value == 1).any()) and (field == "beta" or has_synapse):
             raise refuse(field, 1.0, "it has no time constant")
         found[field] = value.expand(width)

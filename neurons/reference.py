@@ -59,7 +59,9 @@ def lif(
     surrogate: str = "atan",
     slope: float = 2.0,
 ) -> Trace:
-    """LIF, with a synapse when `alpha` is given; starts at rest."""
+    """LIF, with a synapse when `alpha` is given; starts at rest. Raises `ValueError` for an unknown reset."""
+    if reset not in ("zero", "subtract", "none"):
+        raise ValueError(f"no reset {reset!r}")
     v = i = torch.zeros_like(current[0])
     spikes, membrane = [], []
     for x in current:

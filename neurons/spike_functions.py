@@ -18,6 +18,8 @@ def squash(V: Tensor, kind: str) -> Tensor:
         return torch.tanh(V)
     if kind == "tr":
         return torch.relu(torch.tanh(V))
+    if kind:
+        raise ValueError(f"no squashing {kind!r}")
     return V
 
 

@@ -9,7 +9,7 @@ import click
 
 from resnet_spiking.attacks.bundles import BUNDLES
 from resnet_spiking.attacks.gradients.names import list_modes
-from resnet_spiking.attacks.names import ATTACKS
+from resnet_spiking.attacks.names import ATTACKS, RADII
 from resnet_spiking.terminal import OneLineCommand
 
 HELP = f"""Attack each RUN on the same test images: accuracy at each eps in the worst case over a bundle.
@@ -26,7 +26,6 @@ Rescore stored adversarial images in this process, without attacking:
 
 Exit status of --verify: 0 verified, 1 something differs.
 """
-EPS = {"linf": "0.25/255,0.5/255,1/255,2/255,4/255,8/255", "l2": "0.125,0.25,0.5,1,2"}
 
 
 @click.command(cls=OneLineCommand, help=HELP, context_settings={"show_default": True, "max_content_width": 110})
@@ -39,7 +38,8 @@ EPS = {"linf": "0.25/255,0.5/255,1/255,2/255,4/255,8/255", "l2": "0.125,0.25,0.5
 @click.option(
     "--eps",
     metavar="E[,E…]",
-    help=f"Radii, ascending: fractions such as 8/255, or numbers.  [default: {EPS['linf']}; for l2 {EPS['l2']}]",
+    help="Radii, ascending: fractions such as 8/255, or numbers.  "
+    f"[default: {','.join(RADII['linf'])}; for l2 {','.join(RADII['l2'])}]",
 )
 @click.option(
     "--samples",
@@ -94,6 +94,7 @@ def main(
     if verify is not None:
         if runs:
             raise UserError("--verify takes one result folder and no runs; the result names its runs")
+        _refuse_beside_verify(click.get_current_context())
         _verify(verify, data_dir, weights, device)
     if not runs:
         raise UserError("name at least one run folder, or a result with --verify")
@@ -103,18 +104,19 @@ def main(
         raise UserError("--gradient goes with --attack; a bundle has its own gradient modes")
 
     from resnet_spiking.attacks.bundles import find_bundle, single
-    from resnet_spiking.attacks.evaluation import Attacker, evaluate
+    from resnet_spiking.attacks.evaluation import evaluate
     from resnet_spiking.attacks.settings import make_settings
     from resnet_spiking.attacks.subjects import load_sample, load_subjects
+    from resnet_spiking.environment import Environment
+    from resnet_spiking.errors import Interrupted
     from resnet_spiking.reports.robustness import print_robustness
     from resnet_spiking.terminal import choose_device, progress_bars, stop_signal
-    from resnet_spiking.training.loop import Interrupted
 
     chosen = single(attack, gradient) if attack else find_bundle(bundle or "quick")
     settings = make_settings(
         chosen,
         norm,
-        (eps or EPS.get(norm, EPS["linf"])).split(","),
+        eps.split(",") if eps else RADII.get(norm, ()),
         seed=seed,
         batch_size=batch_size,
         rule=rule,
@@ -129,14 +131,19 @@ def main(
         click.echo(note, err=True)
     sample = load_sample(runs[0], samples, data_dir)
     with stop_signal() as should_stop, progress_bars() as progress:
-        attacker = Attacker(where, lambda line: click.echo(line, err=True), progress, should_stop)
+        environment = Environment(
+            device=where,
+            report=lambda line: click.echo(line, err=True),
+            progress=progress,
+            should_stop=should_stop,
+        )
         try:
             result = evaluate(
                 subjects,
                 sample,
                 settings,
                 output,
-                attacker,
+                environment,
                 resume=resume,
                 overwrite=overwrite,
                 reuse=reuse,
@@ -151,6 +158,21 @@ def main(
         )
         raise click.exceptions.Exit(130)
     print_robustness(result, output)
+
+
+def _refuse_beside_verify(context: click.Context) -> None:
+    """What decides an evaluation stands in the result; a value that would not be looked at is refused."""
+    from click.core import ParameterSource
+
+    from resnet_spiking.errors import UserError
+
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") != ParameterSource.DEFAULT
+        if given and parameter.name not in ("verify", "runs", "data_dir", "weights", "device"):
+            raise UserError(
+                f"{parameter.opts[-1]} has no meaning for --verify, which rescores what the result holds; "
+                "leave it out (--data-dir, --weights and --device go with it)"
+            )
 
 
 def _verify(folder: Path, data_dir: Path | None, weights: str | None, device: str) -> None:

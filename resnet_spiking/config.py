@@ -60,7 +60,8 @@ NEUTRAL = (("layer_decay", 1.0),)
 class RunConfig:
     """One run <X,Y>: X epochs of Default, then Y epochs of the spiking branch.
 
-    ``neuron="none"`` is Default alone. ``flip`` None means: where the dataset allows it.
+    Data and weights are by default those of digits on ResNet-18; for others ``data.names.usual_inputs`` says what the
+    commands take. ``neuron="none"`` is Default alone. ``flip`` None means: where the dataset allows it.
     ``shifts`` is how many randomly shifted copies of each image (and mirror image) training sees
     besides. ``train`` says what the Y epochs train: the stages and the head (``decoder``) or the head
     alone, on cached pooled features of the frozen Default (``head``). ``precision="auto"`` becomes what the

@@ -1,4 +1,4 @@
-"""The one exception that a command turns into a single line and exit code 2."""
+"""The exception that a command turns into a single line and exit code 2, and the one that says it has stopped."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Iterable
 
 class UserError(ValueError):
     """Something the user can put right: what was wrong, what is accepted, what to do."""
+
+
+class Interrupted(Exception):
+    """Work was asked to stop and has saved its state: the same call goes on with ``resume=True``."""
 
 
 def nearest(word: str, known: list[str]) -> str:

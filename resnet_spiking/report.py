@@ -88,10 +88,10 @@ def main(
     elif check:
         _check(check, digest)
     elif update:
-        from resnet_spiking.reports.readme import update_readme
+        from resnet_spiking.reports.readme import update_readmes
 
-        for file in update:
-            click.echo(f"{file}: {update_readme(file, digest)} blocks written from {digest.results.folder}")
+        for file, blocks in update_readmes(update, digest).items():
+            click.echo(f"{file}: {blocks} blocks written from {digest.results.folder}")
     else:
         _write(digest, output_dir or digest.results.folder.parent / "report", only, parquet)
 

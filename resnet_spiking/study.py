@@ -103,6 +103,8 @@ def run(
         # Written so that NaN, which compares to nothing, is refused; Ray has shares of one GPU, not of several.
         if not (0 <= task_gpus <= 1 or (task_gpus > 1 and task_gpus.is_integer())):
             raise UserError(f"--task-gpus must be a share of one GPU, 0 to 1, or a whole number, not {task_gpus:g}")
+    if workers and engine == "ray":
+        raise UserError("--workers belongs to --engine local; on Ray the cluster's CPUs and --task-cpus decide")
     if cache_dir and no_cache:
         raise UserError("--cache-dir and --no-cache contradict each other; give one of them")
     if preset:

@@ -64,7 +64,8 @@ From scratch, nothing pretrained and nothing frozen:
 @click.option("--backbone", default="resnet18", metavar="NAME", help=f"One of {', '.join(BACKBONES)}.")
 @click.option(
     "--weights",
-    help="imagenet, bundled, none, or a file (.safetensors, .pth).  [default: bundled for digits, else imagenet]",
+    help="imagenet, bundled, none, or a file (.safetensors, .pth).  "
+    "[default: bundled for digits on resnet18, else imagenet]",
 )
 @click.option("--freeze-depth", type=int, default=3, help="Freeze the stem and this many residual stages (0..4).")
 @click.option(
@@ -153,16 +154,18 @@ def main(
     from click.core import ParameterSource
 
     from resnet_spiking.config import RunConfig, integers
+    from resnet_spiking.data.names import usual_inputs
 
     if cache_dir and no_cache:
         raise UserError("--cache-dir and --no-cache contradict each other; give one of them")
     first, then = integers("--epochs", epochs, 2)
+    usual = usual_inputs(settings["dataset"], settings["backbone"])
     config = RunConfig(
         default_epochs=first,
         spiking_epochs=then,
         hidden=integers("--hidden", hidden),
-        weights=weights or ("bundled" if settings["dataset"] == "digits" else "imagenet"),
-        image_size=(64 if settings["dataset"] == "digits" else 224) if image_size is None else image_size,
+        weights=weights or usual.weights,
+        image_size=usual.image_size if image_size is None else image_size,
         **settings,
     )
     where = "-stage" if config.spiking == "stage" else ""
@@ -170,10 +173,10 @@ def main(
         "runs", f"{config.dataset}-{config.backbone}-{config.neuron}{where}-{first}-{then}-s{config.seed}"
     )
 
+    from resnet_spiking.environment import Environment
+    from resnet_spiking.errors import Interrupted
     from resnet_spiking.network.build import check_head
     from resnet_spiking.terminal import cache_root, choose_device, progress_bars, stop_signal
-    from resnet_spiking.training.environment import Environment
-    from resnet_spiking.training.loop import Interrupted
     from resnet_spiking.training.run import train_run
 
     source = click.get_current_context().get_parameter_source

@@ -13,9 +13,9 @@ from resnet_spiking.attack import main
 from resnet_spiking.attacks import bundles
 from resnet_spiking.attacks.bundles import Bundle, Checking, Stage
 from resnet_spiking.config import RunConfig
-from resnet_spiking.training.files import write_json
+from resnet_spiking.storage.files import write_json
+from resnet_spiking.storage.run_folder import FORMAT
 from resnet_spiking.training.run import train_run
-from resnet_spiking.training.run_folder import FORMAT
 
 CHECKING = Checking(images=3, survivors=2, steps=3, long_steps=6, restarts=2, probes=4)
 SECONDS = Bundle(

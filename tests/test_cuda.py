@@ -16,11 +16,11 @@ from resnet_spiking.attacks import attack
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.images import Dataset
 from resnet_spiking.data.views import Views
+from resnet_spiking.environment import Environment
+from resnet_spiking.errors import Interrupted
 from resnet_spiking.network.arithmetic import plain_arithmetic
 from resnet_spiking.network.classifier import Classifier
 from resnet_spiking.network.preprocess import Preprocess
-from resnet_spiking.training.environment import Environment
-from resnet_spiking.training.loop import Interrupted
 from resnet_spiking.training.run import train_run
 from resnet_spiking.training.verify import load_network, verify_run
 

@@ -20,7 +20,7 @@ from resnet_spiking.attacks.names import AttackEntry, find_attack
 from resnet_spiking.attacks.target import Meter, Rule, Target, attackable, make_target
 from resnet_spiking.attacks.threat import NORMS, Norm, Threat, parse_eps
 from resnet_spiking.errors import UserError, check_known, nearest
-from resnet_spiking.training.randomness import generator_for
+from resnet_spiking.randomness import generator_for
 
 ZEROS = 0.01
 """Share of zero gradients above which an attack is warned of, as in the trust check T09."""

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnet_spiking.attacks.arrays import Arrays
 from resnet_spiking.attacks.best import Outcome
 from resnet_spiking.attacks.bundles import Stage
 from resnet_spiking.attacks.descent import descend
@@ -18,6 +17,7 @@ from resnet_spiking.attacks.minimum import MinimumNorm
 from resnet_spiking.attacks.names import find_attack
 from resnet_spiking.attacks.target import Target
 from resnet_spiking.attacks.threat import Norm, Threat, norm_of
+from resnet_spiking.storage.arrays import Arrays
 
 # x - eps and x + eps are rounded to the nearest fp32: an excess below this is no excess.
 ROUNDING = 1e-6

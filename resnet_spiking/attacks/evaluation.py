@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +26,14 @@ from resnet_spiking.attacks.target import Target, attackable, make_target
 from resnet_spiking.attacks.trust.hygiene import hashes
 from resnet_spiking.attacks.trust.probe import Probe
 from resnet_spiking.attacks.trust.suite import run_checks, unreliable
+from resnet_spiking.environment import Environment
 from resnet_spiking.errors import UserError
 from resnet_spiking.reports.robustness import write_csv
 from resnet_spiking.reports.robustness_figures import save_curves, save_panel
-from resnet_spiking.training.files import file_sha256, write_json
-from resnet_spiking.training.provenance import provenance
-from resnet_spiking.training.run_folder import FORMAT, check_output, held_folder, read_json
-from resnet_spiking.training.whereabouts import from_folder, named
-
-
-@dataclass(frozen=True)
-class Attacker:
-    """Where an evaluation happens and whom it tells; nothing here changes a figure, ``device`` aside."""
-
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    report: Callable[[str], None] = lambda line: None
-    progress: Callable[[str, int, int], None] = lambda label, done, total: None
-    should_stop: Callable[[], bool] = lambda: False
+from resnet_spiking.storage.files import file_sha256, write_json
+from resnet_spiking.storage.provenance import provenance
+from resnet_spiking.storage.run_folder import FORMAT, check_output, held_folder, read_json
+from resnet_spiking.storage.whereabouts import from_folder, named
 
 
 def evaluate(
@@ -50,7 +41,7 @@ def evaluate(
     sample: Sample,
     settings: Settings,
     output: Path,
-    attacker: Attacker | None = None,
+    environment: Environment | None = None,
     *,
     resume: bool = False,
     overwrite: bool = False,
@@ -69,7 +60,7 @@ def evaluate(
     Raises ``UserError`` for anything the user can put right, before any attack where that is possible;
     ``Interrupted`` when asked to stop, with everything that is finished kept.
     """
-    to = attacker or Attacker()
+    to = environment or Environment()
     _check_subjects(subjects)
     for folder in reuse:
         if not (folder / "result.json").is_file():
@@ -336,7 +327,7 @@ def _write(
     sample: Sample,
     settings: Settings,
     output: Path,
-    to: Attacker,
+    to: Environment,
 ) -> dict[str, Any]:
     for entry in entries:
         path = output / f"adversarial-{entry['name']}.npz"
@@ -383,5 +374,5 @@ def code_sha256() -> str:
     return digest.hexdigest()
 
 
-def _labelled(to: Attacker, label: str) -> Callable[[int, int], None]:
+def _labelled(to: Environment, label: str) -> Callable[[int, int], None]:
     return lambda done, total: to.progress(label, done, total)

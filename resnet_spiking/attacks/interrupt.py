@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from resnet_spiking.errors import Interrupted
 from resnet_spiking.network.classifier import Classifier
-from resnet_spiking.training.loop import Interrupted
 
 
 @contextmanager

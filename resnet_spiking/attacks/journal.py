@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_spiking.attacks.arrays import Arrays, load_arrays, save_arrays
 from resnet_spiking.errors import UserError
+from resnet_spiking.storage.arrays import Arrays, load_arrays, save_arrays
 
 
 class Journal:

@@ -10,6 +10,16 @@ from typing import Any, Literal
 from resnet_spiking.errors import check_known
 
 Kind = Literal["white-box", "black-box", "minimum-norm"]
+Norm = Literal["linf", "l2"]
+Order = Literal["ascending", "descending"]
+
+NORMS: tuple[Norm, ...] = ("linf", "l2")
+ORDERS: tuple[Order, ...] = ("ascending", "descending")
+RADII: dict[str, tuple[str, ...]] = {
+    "linf": ("0.25/255", "0.5/255", "1/255", "2/255", "4/255", "8/255"),
+    "l2": ("0.125", "0.25", "0.5", "1", "2"),
+}
+"""Where an attack is measured if nobody names radii, by norm."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ def _load(place: str) -> Callable[..., Any]:
 
 _OWN = "resnet_spiking.attacks."
 _TA = _OWN + "classic."
-_BOTH = ("linf", "l2")
+_BOTH = NORMS
 
 
 def _apgd(

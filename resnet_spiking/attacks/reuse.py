@@ -11,8 +11,8 @@ from resnet_spiking.attacks.examples import Examples
 from resnet_spiking.attacks.plan import Plan
 from resnet_spiking.attacks.subjects import Subject
 from resnet_spiking.errors import UserError
-from resnet_spiking.training.files import file_sha256
-from resnet_spiking.training.run_folder import read_json
+from resnet_spiking.storage.files import file_sha256
+from resnet_spiking.storage.run_folder import read_json
 
 
 @dataclass(frozen=True)

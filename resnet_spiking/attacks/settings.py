@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from resnet_spiking.attacks.bundles import Bundle
+from resnet_spiking.attacks.names import ORDERS, Norm, Order
 from resnet_spiking.attacks.target import RULES, Rule
-from resnet_spiking.attacks.threat import Norm, Threat, parse_eps
+from resnet_spiking.attacks.threat import Threat, parse_eps
 from resnet_spiking.config import LARGEST_BATCH
 from resnet_spiking.errors import UserError, check_known
-
-Order = Literal["ascending", "descending"]
-ORDERS: tuple[Order, ...] = ("ascending", "descending")
 
 
 @dataclass(frozen=True)

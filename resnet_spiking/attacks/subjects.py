@@ -15,10 +15,10 @@ from resnet_spiking.data.images import ImageSet
 from resnet_spiking.errors import UserError
 from resnet_spiking.network.build import state_sha256
 from resnet_spiking.network.classifier import Classifier
+from resnet_spiking.storage.run_folder import read_json, stored_data_dir
+from resnet_spiking.storage.whereabouts import beside
 from resnet_spiking.training.configured_data import load_data
-from resnet_spiking.training.run_folder import read_json, stored_data_dir
 from resnet_spiking.training.verify import load_network
-from resnet_spiking.training.whereabouts import beside
 
 SAMPLES = 1000
 

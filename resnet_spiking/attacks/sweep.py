@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resnet_spiking.attacks.arrays import Arrays
 from resnet_spiking.attacks.bundles import BEST, Stage
 from resnet_spiking.attacks.chunk import SPENT, attack_chunk, descend_chunk, misclassified
 from resnet_spiking.attacks.examples import BROKEN, NOT_TRIED, SURVIVED, Examples
@@ -27,8 +26,9 @@ from resnet_spiking.attacks.subjects import Sample, Subject
 from resnet_spiking.attacks.target import Target
 from resnet_spiking.attacks.threat import Threat
 from resnet_spiking.config import content_key
-from resnet_spiking.training.provenance import device_name
-from resnet_spiking.training.randomness import generator_for
+from resnet_spiking.randomness import generator_for
+from resnet_spiking.storage.arrays import Arrays
+from resnet_spiking.storage.provenance import device_name
 
 
 @dataclass

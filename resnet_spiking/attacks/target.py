@@ -18,6 +18,7 @@ from resnet_spiking.errors import UserError, check_known
 from resnet_spiking.network.arithmetic import plain_arithmetic
 from resnet_spiking.network.classifier import Classifier, Decoder
 from resnet_spiking.network.folding import folded
+from resnet_spiking.network.modes import in_eval_mode
 
 Rule = Literal["single", "majority", "expected"]
 RULES = ("majority", "expected")
@@ -299,21 +300,21 @@ def attackable(model: nn.Module) -> Iterator[nn.Module]:
 
     Also after an exception. TF32, autocast and a decoder's bf16 are off inside: logits and gradients are fp32.
     """
-    modes = [(module, module.training) for module in model.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     precisions = [(module, module.precision) for module in model.modules() if isinstance(module, Decoder)]
     try:
-        for module, _ in modes:
-            module.training = False
         for decoder, _ in precisions:
             decoder.precision = "fp32"
         for parameter, _ in wanted:
             parameter.requires_grad_(False)
-        with plain_arithmetic(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        with (
+            in_eval_mode(model),
+            plain_arithmetic(),
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False),
+        ):
             yield model
     finally:
-        for module, training in modes:
-            module.training = training
         for decoder, precision in precisions:
             decoder.precision = precision
         for parameter, required in wanted:

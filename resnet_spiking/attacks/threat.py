@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from resnet_spiking.attacks.names import NORMS, Norm
 from resnet_spiking.errors import UserError, check_known
 
-Norm = Literal["linf", "l2"]
-NORMS = ("linf", "l2")
 WIDEST = 1e6
 """An L2 radius above that of any image; what an attack makes of it stays within fp32."""
 

@@ -18,12 +18,12 @@ from resnet_spiking.attacks.subjects import Sample, Subject, load_sample, load_s
 from resnet_spiking.attacks.target import attackable, make_target
 from resnet_spiking.attacks.trust.suite import NAMES, unreliable
 from resnet_spiking.errors import UserError
+from resnet_spiking.randomness import generator_for
 from resnet_spiking.reports.robustness import csv_text
-from resnet_spiking.training.comparison import Comparison, exact, same
-from resnet_spiking.training.files import file_sha256
-from resnet_spiking.training.randomness import generator_for
-from resnet_spiking.training.run_folder import read_json
-from resnet_spiking.training.whereabouts import places
+from resnet_spiking.storage.comparison import Comparison, exact, same
+from resnet_spiking.storage.files import file_sha256
+from resnet_spiking.storage.run_folder import read_json
+from resnet_spiking.storage.whereabouts import places
 
 BATCH = 100
 # A deterministic model on another machine may round a borderline logit the other way.

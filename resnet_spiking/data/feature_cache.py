@@ -18,6 +18,7 @@ from resnet_spiking.config import content_key
 from resnet_spiking.data.images import ImageSet
 from resnet_spiking.data.transfer import sent
 from resnet_spiking.data.views import PLAIN, Views
+from resnet_spiking.errors import check_known
 
 CPU = torch.device("cpu")
 Report = Callable[[str], None]
@@ -60,7 +61,10 @@ def features_of(
 
     A CPU takes a batch in parts of ``CPU_PART`` images: frozen stages have no statistics of a batch, so the
     features are the same.
+
+    Raises ``UserError`` for another precision.
     """
+    check_known("precision", precision, ("bf16", "fp32"))
 
     def compute(indices: Tensor, chosen: Tensor) -> Tensor:
         pixels = views.apply(sent(images.pixels(indices), device), indices, chosen)

@@ -34,7 +34,7 @@ def load_folder(root: Path, *, side: int) -> Dataset:
     if not root.is_dir():
         raise UserError(f"--data-dir {root} is not a folder; {TREE}")
     others: Counter[str] = Counter()
-    train, test = (_list_images(root / split, others) for split in ("train", "test"))
+    train, test = (list_images(root / split, others) for split in ("train", "test"))
     if tuple(train) != tuple(test):
         different = sorted(set(train) ^ set(test))
         raise UserError(f"train and test in {root} must have the same classes; not in both: {', '.join(different)}")
@@ -55,8 +55,13 @@ def load_folder(root: Path, *, side: int) -> Dataset:
         )
 
 
-def _list_images(folder: Path, others: Counter[str]) -> dict[str, list[Path]]:
-    """Return the image files of each class, classes and files in alphabetical order; count the ``others`` by suffix."""
+def list_images(folder: Path, others: Counter[str] | None = None) -> dict[str, list[Path]]:
+    """Return the image files of each class, classes and files in alphabetical order; count the ``others`` by suffix.
+
+    Raises ``UserError`` for a folder that is missing, without images or with a class that has none, a name that is
+    not UTF-8, or a link back to a folder that it lies in.
+    """
+    others = Counter() if others is None else others
     if not folder.is_dir():
         raise UserError(f"{folder} is missing; {TREE}")
     images: dict[str, list[Path]] = {}

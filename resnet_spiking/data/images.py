@@ -84,7 +84,7 @@ class Dataset:
     ``flip`` says whether a horizontal mirror image keeps its label (not so for digits). ``notes`` are lines for the
     user about what was not taken as it lies there.
 
-    Raises ``UserError`` for splits of other classes, or in another order.
+    Raises ``UserError`` for an empty split, or for splits of other classes, or in another order.
     """
 
     name: str
@@ -94,6 +94,9 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for split, images in (("train", self.train), ("test", self.test)):
+            if not len(images):
+                raise UserError(f"{split} of {self.name} holds no images; give at least one")
         if self.train.classes != self.test.classes:
             raise UserError(
                 f"train and test of {self.name} must have the same classes in the same order, not "

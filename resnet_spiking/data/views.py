@@ -10,7 +10,7 @@ from torch import Tensor
 
 from resnet_spiking.data.augment import shift
 from resnet_spiking.data.transfer import sent
-from resnet_spiking.training.randomness import generator_for
+from resnet_spiking.randomness import generator_for
 
 BLOCK = 4096  # images whose offsets are drawn at once
 

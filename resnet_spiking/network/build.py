@@ -20,7 +20,7 @@ from resnet_spiking.network.classifier import Decoder
 from resnet_spiking.network.head import HeadConfig, LinearHead, SpikingHead
 from resnet_spiking.network.spiking_stage import SpikingStage
 from resnet_spiking.network.weights import WeightsIdentity, load_weights
-from resnet_spiking.training.randomness import generator_for
+from resnet_spiking.randomness import generator_for
 
 
 @dataclass(frozen=True)

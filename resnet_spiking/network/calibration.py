@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from resnet_spiking.network.modes import in_eval_mode
 from resnet_spiking.network.spiking_stage import SpikingBlock, SpikingLayer, SpikingStage
 
 GAINS = tuple(2.0**exponent for exponent in range(-6, 7))
@@ -42,8 +43,11 @@ def calibrate(stage: SpikingStage, reference: nn.Sequential, maps: Tensor, gener
     in Neuroscience 11:682, 2017) with a criterion that fits neurons with and without leak, reset,
     threshold or noise.
     """
-    was_training = stage.training
-    stage.eval()
+    with in_eval_mode(stage):
+        _calibrate(stage, reference, maps, generator)
+
+
+def _calibrate(stage: SpikingStage, reference: nn.Sequential, maps: Tensor, generator: torch.Generator) -> None:
     steps = stage.config.num_steps
     signal, activation = stage.encode(maps, generator), maps
     weight = 1.0
@@ -59,7 +63,6 @@ def calibrate(stage: SpikingStage, reference: nn.Sequential, maps: Tensor, gener
         signal = signals[-1]
         weight = slope(signal.mean(0), activation)
     stage.scale.fill_(weight)
-    stage.train(was_training)
 
 
 @torch.no_grad()

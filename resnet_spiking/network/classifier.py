@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from resnet_spiking.errors import check_known
+
 
 class Decoder(nn.Module):
     """The trainable part: remaining stages, global average pooling, head.
@@ -15,10 +17,13 @@ class Decoder(nn.Module):
     A head on maps (``head.on_maps``: a ``SpikingStage``, whose first part is stage 4 itself) takes the maps
     that leave the stages before it, and pools by itself; its convolutions may run in bf16 too. ``pool``
     is in either case the part that is deterministic and has no time, ``head`` the rest.
+
+    Raises ``UserError`` for another precision.
     """
 
     def __init__(self, stages: nn.Module, head: nn.Module, precision: str = "fp32") -> None:
         super().__init__()
+        check_known("precision", precision, ("bf16", "fp32"))
         self.stages = stages
         self.head = head
         self.precision = precision

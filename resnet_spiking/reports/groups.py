@@ -15,6 +15,7 @@ import numpy as np
 from neurons.names import list_neurons
 from resnet_spiking.config import BRANCH_ONLY
 from resnet_spiking.data.names import MIRRORED
+from resnet_spiking.errors import UserError
 from resnet_spiking.reports.results import Results, Row
 from resnet_spiking.reports.statistics import Paired, Spread, paired, spread
 
@@ -114,6 +115,11 @@ class Group:
         return cell_of(self.rows[0])
 
     @cached_property
+    def default_seeds(self) -> frozenset[int]:
+        """The seeds of the Default networks under this group: means over other ones are not compared."""
+        return frozenset(row["config"]["seed"] for row in self.rows)
+
+    @cached_property
     def accuracy(self) -> Spread:
         return spread([row["test"]["accuracy"] for row in self.rows], self.rows[0]["test"]["images"])
 
@@ -186,7 +192,10 @@ class Group:
 def group_rows(results: Results) -> list[Group]:
     """Group the rows; order by dataset, backbone, cell, then Default first and neurons as ``list_neurons`` has them."""
     # A run names its Default by the folder it was trained in, which is not the one it is published under.
-    by_cell = {(cell_of(row), row["config"]["seed"]): row for row in results.rows if row["variant"] == DEFAULT}
+    by_cell: dict[tuple[str, int], Row] = {}
+    for row in results.rows:
+        if row["variant"] == DEFAULT:
+            _refuse_two(by_cell.setdefault((cell_of(row), row["config"]["seed"]), row), row)
     found: dict[str, list[Row]] = {}
     for row in results.rows:
         config = _identity(row)
@@ -203,6 +212,8 @@ def group_rows(results: Results) -> list[Group]:
         rows.sort(key=lambda row: (row["seed"], row["config"].get("head_seed") or 0, row["key"]))
         once, twins = _counted_once(rows)
         defaults = [by_cell.get((cell_of(row), row["config"]["seed"])) for row in once]
+        for row, default in zip(once, defaults, strict=True):
+            _refuse_other_default(row, default)
         weights = _short(weights_of(rows[0])) if len(alike[_named(rows[0])]) > 1 else setting(rows[0], "weights")
         dataset = rows[0]["dataset"]
         if len(alike[_images(rows[0])]) > 1:
@@ -229,13 +240,31 @@ def _counted_once(rows: list[Row]) -> tuple[list[Row], dict[str, str]]:
     kept: dict[tuple[Any, ...], Row] = {}
     twins: dict[str, str] = {}
     for row in rows:
-        # A Default has no branch whose seed could differ.
-        seeds = SEEDS[:1] if row["variant"] == DEFAULT else SEEDS
-        network = (*(row["config"].get(name) for name in seeds), row["hashes"].get("model") or row["key"])
-        same = kept.setdefault(network, row)
+        # A Default has no branch whose seed could differ; that of a branch is its own or Default's.
+        seeds = (row["config"]["seed"], None if row["variant"] == DEFAULT else row["seed"])
+        same = kept.setdefault(seeds, row)
+        _refuse_two(same, row)
         if same is not row:
             twins[row["key"]] = same["key"]
     return list(kept.values()), twins
+
+
+def _refuse_two(first: Row, second: Row) -> None:
+    """Two trainings of one setting and one seed are no two seeds, and which one counts is not for a report to say."""
+    if first["hashes"].get("model") != second["hashes"].get("model"):
+        raise UserError(
+            f"{first['run']} (key {first['key']}) and {second['run']} (key {second['key']}) have the same settings and "
+            "seeds and are different networks; report on the results without one of them"
+        )
+
+
+def _refuse_other_default(row: Row, default: Row | None) -> None:
+    said = (row.get("default") or {}).get("accuracy")
+    if default is not None and said is not None and abs(said - default["test"]["accuracy"]) > 1e-9:
+        raise UserError(
+            f"{row['run']} says that its Default has accuracy {said:.6f}, and {default['run']} has "
+            f"{default['test']['accuracy']:.6f}; publish the results of one training of that Default"
+        )
 
 
 def _named(row: Row) -> tuple[Any, ...]:

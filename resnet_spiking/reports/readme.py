@@ -7,14 +7,16 @@ A block stands between two comments, which GitHub does not show::
     <!-- /report -->
 
 Its first word is a kind of table, ``figure`` (``file=PATH.svg`` beside the README) or ``value`` (one number inside
-a sentence). ``update_readme`` writes what stands between, ``check_readme`` compares it byte for byte.
+a sentence). ``update_readmes`` writes what stands between, ``check_readme`` compares it byte for byte.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
@@ -26,13 +28,14 @@ from resnet_spiking.reports.drawing.chart import standalone
 from resnet_spiking.reports.figures.catalogue import FIGURES
 from resnet_spiking.reports.request import Request, parse_request
 from resnet_spiking.reports.tables.catalogue import OPTIONS, make_tables, make_value
-from resnet_spiking.training.files import write_atomically
+from resnet_spiking.storage.files import write_atomically
 
 KINDS = {**OPTIONS, "figure": frozenset({"name", "file", "panel", "result"})}
 
 _START = re.compile(r"<!-- report: (?P<request>.*?) -->")
 _END = "<!-- /report -->"
-_CODE = re.compile(r"^(?P<fence>```+|~~~+).*?^(?P=fence)|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+_LIKE = re.compile(r"<!--\s*/?\s*report\b.*?(?:-->|\Z)", re.IGNORECASE | re.DOTALL)
+_CODE = re.compile(r"^ *(?P<fence>```+(?![^\n]*`)|~~~+).*?^ *(?P=fence)|`+[^`\n]+`+", re.MULTILINE | re.DOTALL)
 _DIVIDER = re.compile(r"^\|[-:| ]+\|$", re.MULTILINE)
 
 
@@ -79,7 +82,7 @@ def check_readme(path: Path, digest: Digest) -> Checked:
             differences.append(Difference(block.line + line, block.request.text, what))
         for name, svg in _drawings(block.request, digest).items():
             file = path.parent / name
-            if not file.is_file() or file.read_text() != svg:
+            if not file.is_file() or file.read_text(encoding="utf-8") != svg:
                 state = "differs from what the results give" if file.is_file() else "is missing"
                 differences.append(Difference(block.line, block.request.text, f"{name} {state}"))
     marked = [(block.start, block.end) for block in blocks]
@@ -92,26 +95,36 @@ def check_readme(path: Path, digest: Digest) -> Checked:
     return Checked(len(blocks), differences, unmarked)
 
 
-def update_readme(path: Path, digest: Digest) -> int:
-    """Write every marked block, and the files of its figures; return how many there are.
+def update_readmes(paths: Iterable[Path], digest: Digest) -> dict[Path, int]:
+    """Write every marked block of each file, and the files of its figures; return how many blocks there are.
 
     What stands between the blocks stays as it is, and the blocks get the line ends of the file.
 
     Raises:
-        UserError: as ``check_readme``, and then nothing is written; a file that cannot be written.
+        UserError: as ``check_readme`` for any of them, and then none is written; a file that cannot be written.
     """
+    ready = [(path, *_updated(path, digest)) for path in paths]
+    for path, text, drawings, _ in ready:
+        for name, svg in drawings.items():
+            _write(path.parent / name, svg)
+        _write(path, text, newline="")
+    return {path: blocks for path, _, _, blocks in ready}
+
+
+def _updated(path: Path, digest: Digest) -> tuple[str, dict[str, str], int]:
+    """Return what ``path`` should be, its drawings by file, and how many blocks it has."""
     text = _read(path, newline="")
     end = "\r\n" if "\r\n" in text else "\n"
-    parts, last, drawings = [], 0, {}
+    parts, last = [], 0
+    drawings: dict[str, str] = {}
     blocks = list(find_blocks(text, path))
     for block in blocks:
-        drawings.update(_drawings(block.request, digest))
+        for name, svg in _drawings(block.request, digest).items():
+            if drawings.setdefault(name, svg) != svg:
+                raise UserError(f"{path}, line {block.line}: {name} is another block's file too; give each its own")
         parts += [text[last : block.start], _filled(block.request, digest).replace("\n", end)]
         last = block.end
-    for name, svg in drawings.items():
-        _write(path.parent / name, svg)
-    _write(path, "".join([*parts, text[last:]]), newline="")
-    return len(blocks)
+    return "".join([*parts, text[last:]]), drawings, len(blocks)
 
 
 def find_blocks(text: str, path: Path) -> Iterator[Block]:
@@ -119,6 +132,7 @@ def find_blocks(text: str, path: Path) -> Iterator[Block]:
     code = [match.span() for match in _CODE.finditer(text)]
     found = 0
     position = 0
+    marks: set[int] = set()
     while match := _START.search(text, position):
         position = match.end()
         if any(start <= match.start() < end for start, end in code):
@@ -129,12 +143,19 @@ def find_blocks(text: str, path: Path) -> Iterator[Block]:
         if end < 0 or (following and following.start() < end):
             raise UserError(f"{path}, line {line}: the block {match['request']!r} has no end; write {_END} after it")
         found += 1
+        marks |= {match.start(), end}
         try:
             request = parse_request(match["request"], KINDS)
         except UserError as error:
             raise UserError(f"{path}, line {line}: {error}") from None
         yield Block(request, match.end(), end, line)
         position = end + len(_END)
+    for like in _LIKE.finditer(text):
+        if like.start() not in marks and not any(start <= like.start() < end for start, end in code):
+            raise UserError(
+                f"{path}, line {_line(text, like.start())}: {like[0].split(chr(10))[0]!r} begins or ends no block; "
+                f"write <!-- report: … --> on one line and {_END} after it"
+            )
     if not found:
         raise UserError(f"{path} has no block to check; mark one with <!-- report: accuracy --> … {_END}")
 
@@ -167,6 +188,8 @@ def _figure(request: Request, digest: Digest) -> dict[str, tuple[str, str]]:
     name, file = "".join(request.option("name")), "".join(request.option("file"))
     if name not in FIGURES or not file.endswith(".svg"):
         raise UserError(f"the request {request.text!r} needs name=NAME and file=PATH.svg; names: {', '.join(FIGURES)}")
+    if Path(file).is_absolute() or ".." in Path(file).parts:
+        raise UserError(f"the request {request.text!r} names a file elsewhere; give a PATH.svg below the README")
     figure = FIGURES[name](digest.only(request, KINDS["figure"]))
     wanted = "".join(request.option("panel"))
     panels = [panel for panel in figure.panels if wanted in panel.name and panel.drawing.startswith("<svg")]
@@ -224,16 +247,26 @@ def _cells(line: str) -> list[str]:
 
 def _read(path: Path, newline: str | None = None) -> str:
     try:
-        with path.open(newline=newline) as file:
+        with path.open(newline=newline, encoding="utf-8") as file:
             return file.read()
     except (OSError, UnicodeDecodeError):
         raise UserError(f"{path} cannot be read; name a Markdown file") from None
 
 
 def _write(path: Path, text: str, newline: str | None = None) -> None:
+    # A link stays one, and who may read the file may still.
+    place = path.resolve()
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, newline=newline, encoding="utf-8")
+        if place.exists():
+            temporary.chmod(place.stat().st_mode)
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda temporary: temporary.write_text(text, newline=newline))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.exists() and not os.access(place, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        write_atomically(place, write)
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror}); name a file in a folder that can be made and written"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_spiking.attacks.arrays import Arrays, load_arrays
 from resnet_spiking.config import RunConfig
 from resnet_spiking.errors import UserError
 from resnet_spiking.reports import schema
-from resnet_spiking.training.files import file_sha256
+from resnet_spiking.storage.arrays import Arrays, load_arrays
+from resnet_spiking.storage.files import file_sha256
 
 FORMAT = 1
 ATTACK_FORMAT = 1
+
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 Row = dict[str, Any]
 
@@ -187,9 +190,17 @@ def _check_predictions(results: Results) -> None:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return _parsed(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         raise UserError(f"{path} is missing or damaged; publish the results again") from None
+
+
+def _parsed(text: bytes) -> Any:
+    """Raises ValueError: no JSON, or half of a pair of UTF-16 in it, which no file can hold as text."""
+    value = json.loads(text)
+    if _HALF.search(text):
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def _records(path: Path, shape: dict[str, schema.Shape]) -> list[Row]:
@@ -198,7 +209,7 @@ def _records(path: Path, shape: dict[str, schema.Shape]) -> list[Row]:
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         where = f"{path}, line {number}"
         try:
-            record = json.loads(line)
+            record = _parsed(line)
         except (ValueError, RecursionError):
             raise UserError(f"{where}: not JSON; publish the results again") from None
         schema.check(record, shape, where)
@@ -230,8 +241,8 @@ def _predictions(
 def _names(array: NDArray[Any], path: Path) -> list[object]:
     """Read a JSON list of names, kept as a text or as its bytes."""
     try:
-        names = json.loads(array.tobytes() if array.dtype == np.uint8 else str(array))
-    except ValueError:
+        names = _parsed(array.tobytes() if array.dtype == np.uint8 else str(array).encode())
+    except (ValueError, RecursionError):
         names = None
     if not isinstance(names, list):
         raise UserError(f"{path}: class names are not a JSON list; publish the results again")
@@ -251,7 +262,7 @@ def _traces(path: Path) -> dict[str, dict[str, NDArray[Any]]]:
         drawn = spikes.ndim == membrane.ndim == 2 and spikes.size and membrane.size and len(spikes) == len(membrane)
         if not drawn or spikes.dtype.kind not in "biu" or membrane.dtype.kind != "f":
             raise UserError(f"{path}: spikes and membrane of {key} are not [steps, neurons]; publish the results again")
-        if image.ndim != 3 or len(image) != 3 or image.dtype != np.uint8:
+        if image.ndim != 3 or len(image) != 3 or not image.size or image.dtype != np.uint8:
             raise UserError(f"{path}: image of {key} is not [3, height, width] of bytes; publish the results again")
     return found
 

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from resnet_spiking.training.files import write_atomically
+from resnet_spiking.storage.files import write_atomically
 
 COLUMNS = (
     "model", "variant", "norm", "eps", "eps_label", "attack", "mode", "accuracy", "low", "high", "tried",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_spiking.reports.robustness import level, stamps
-from resnet_spiking.training.files import write_atomically
+from resnet_spiking.storage.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

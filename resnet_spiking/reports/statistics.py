@@ -13,6 +13,10 @@ from resnet_spiking.attacks.statistics import wilson
 
 CONFIDENCE = 0.95
 
+UNEVEN = (
+    "None is in bold where some stand on other seeds of Default than others: such means do not compare; the difference "
+    "from Default is that of the same seeds."
+)
 SPREAD = "± is the sample standard deviation over seeds (n − 1 in the denominator); one seed has none."
 INTERVAL = (
     "95 % interval: Student's t for the mean over seeds, cut to 0–100 %; with one seed, Wilson's interval of its "

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from resnet_spiking.training.comparison import Comparison
+    from resnet_spiking.storage.comparison import Comparison
 
 SHOWN = 20
 """Characters of a value in the table of a verification: names fit, a hash's beginning tells it from another."""

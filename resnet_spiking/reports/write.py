@@ -12,7 +12,7 @@ from resnet_spiking.reports.page import draw_all, make_page
 from resnet_spiking.reports.table import Record, Table, to_csv, write_parquet
 from resnet_spiking.reports.tables.runs import run_records
 from resnet_spiking.reports.tables.whole import Tables
-from resnet_spiking.training.files import write_atomically
+from resnet_spiking.storage.files import write_atomically
 
 
 def write_report(digest: Digest, output: Path, *, parquet: bool = False) -> list[Path]:

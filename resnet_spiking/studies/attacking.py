@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from resnet_spiking.attacks.bundles import find_bundle
-from resnet_spiking.attacks.evaluation import Attacker, evaluate
+from resnet_spiking.attacks.evaluation import evaluate
 from resnet_spiking.attacks.settings import Settings, make_settings
 from resnet_spiking.attacks.subjects import load_sample, load_subjects
+from resnet_spiking.environment import Environment
 from resnet_spiking.errors import UserError
-from resnet_spiking.training.environment import Environment
 
 
 def attack_settings(block: dict[str, Any]) -> Settings:
@@ -88,12 +88,11 @@ def _attack(
     names = None if only is None else [subject.name for subject in subjects if subject.run == chosen]
     sample = load_sample(runs[0], payload["samples"], environment.data_dir)
     settings = attack_settings(payload)
-    attacker = Attacker(environment.device, environment.report, environment.progress, environment.should_stop)
     begun = (output / "config.json").exists()
     try:
-        evaluate(subjects, sample, settings, output, attacker, resume=begun, reuse=reuse, only=names)
+        evaluate(subjects, sample, settings, output, environment, resume=begun, reuse=reuse, only=names)
     except UserError as error:
         if not begun:
             raise
         environment.report(f"starting afresh: {error}")
-        evaluate(subjects, sample, settings, output, attacker, overwrite=True, reuse=reuse, only=names)
+        evaluate(subjects, sample, settings, output, environment, overwrite=True, reuse=reuse, only=names)

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.feature_cache import FeatureSource, features_of
+from resnet_spiking.data.folder import list_images
 from resnet_spiking.data.images import ImageSet
+from resnet_spiking.data.names import MIRRORED
 from resnet_spiking.data.views import PLAIN, Views
 from resnet_spiking.network.build import build_default, build_spiking, build_trunk
 from resnet_spiking.studies.plan import Task
@@ -62,12 +64,15 @@ def estimate(tasks: Iterable[Task], *, threads: int, device: torch.device, cache
     small batch). Sizes of image folders are counted. Unless ``cached``, every epoch computes what is frozen. Takes
     seconds, some more for large networks.
     """
+    costs, threads_before = {}, torch.get_num_threads()
     torch.set_num_threads(threads)
-    costs = {}
-    for task in tasks:
-        if task.run:
-            train, test = _images(task)
-            costs[task.key] = _cost(task, task.run.config, train, test, device, cached)
+    try:
+        for task in tasks:
+            if task.run:
+                train, test = _images(task)
+                costs[task.key] = _cost(task, task.run.config, train, test, device, cached)
+    finally:
+        torch.set_num_threads(threads_before)
     return costs
 
 
@@ -78,7 +83,7 @@ def _cost(task: Task, config: RunConfig, train: int, test: int, device: torch.de
         config, weights="none", seed=0, head_seed=None, train_samples=None, test_samples=None, precision=precision
     )
     network = _measure(_trunk_only(alike), device)
-    views = Views(bool(config.flip) or (config.flip is None and config.dataset != "digits"), config.shifts).count
+    views = Views(config.dataset in MIRRORED if config.flip is None else config.flip, config.shifts).count
     if task.kind == "features" and task.payload["pooled"]:
         size = network.pooled * 4 * (train * views + test)
         return Cost(network.default_test * (train * views + test), size)
@@ -117,7 +122,7 @@ def _images(task: Task) -> tuple[int, int]:
 
 @lru_cache
 def _count(folder: Path) -> int:
-    return sum(1 for path in folder.glob("*/*") if not path.name.startswith("."))
+    return sum(map(len, list_images(folder).values()))
 
 
 def _trunk_only(config: RunConfig) -> RunConfig:
@@ -130,7 +135,7 @@ def _head_only(config: RunConfig) -> RunConfig:
         "neuron", "mode", "hidden", "num_steps", "encoding", "readout", "beta", "alpha", "reset", "learn_beta",
         "batch_size",
     )  # fmt: skip
-    return RunConfig(**{name: getattr(config, name) for name in kept})
+    return RunConfig(precision="fp32", **{name: getattr(config, name) for name in kept})
 
 
 @lru_cache

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from resnet_spiking.attacks.arrays import Arrays, save_arrays
 from resnet_spiking.errors import UserError
+from resnet_spiking.storage.arrays import Arrays, save_arrays
+from resnet_spiking.storage.files import file_sha256, write_atomically, write_json
 from resnet_spiking.studies.intact import TRACES, flaw, made, read_curve, read_traces
 from resnet_spiking.studies.labels import labels_path, narrow, read_labels
 from resnet_spiking.studies.ledger import Entry
-from resnet_spiking.training.files import file_sha256, write_atomically, write_json
 
 FORMAT = 1
 ROUNDING = 1e-9

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from resnet_spiking.errors import UserError
+from resnet_spiking.storage.files import write_json
+from resnet_spiking.storage.lock import exclusive_soon
 from resnet_spiking.studies.ledger import NAME, Ledger
 from resnet_spiking.studies.study_file import Study, parse_study
 from resnet_spiking.terminal import UNWRITABLE
-from resnet_spiking.training.files import write_json
-from resnet_spiking.training.lock import exclusive_soon
 
 FORMAT = 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_spiking.config import BRANCH_ONLY, RunConfig
-from resnet_spiking.data.names import MIRRORED
+from resnet_spiking.data.names import MIRRORED, usual_inputs
 from resnet_spiking.errors import UserError
 from resnet_spiking.studies.study_file import DatasetEntry, Grid, Study, Value
 
@@ -66,12 +66,11 @@ def _run(study: Study, values: dict[str, Value]) -> Run:
     name = given.pop("dataset")
     entry = study.datasets.get(name) or DatasetEntry(name)
     backbone = given.get("backbone", RunConfig().backbone)
-    bundled = "bundled" if entry.kind == "digits" and backbone == "resnet18" else "imagenet"
-    settings: dict[str, Any] = {
-        "dataset": entry.kind,
-        "weights": study.weights.get(backbone, bundled),
-        "image_size": (64 if entry.kind == "digits" else 224) if entry.image_size is None else entry.image_size,
-    }
+    settings: dict[str, Any] = {"dataset": entry.kind, **usual_inputs(entry.kind, backbone)._asdict()}
+    if backbone in study.weights:
+        settings["weights"] = study.weights[backbone]
+    if entry.image_size is not None:
+        settings["image_size"] = entry.image_size
     if "epochs" in given:
         settings["default_epochs"], settings["spiking_epochs"] = given.pop("epochs")
     if "default_seed" in given:

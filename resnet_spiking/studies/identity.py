@@ -9,8 +9,8 @@ from pathlib import Path
 
 from resnet_spiking.config import RunConfig, content_key
 from resnet_spiking.errors import UserError
+from resnet_spiking.storage.files import file_sha256
 from resnet_spiking.studies.grid import Run
-from resnet_spiking.training.files import file_sha256
 
 NAMED_WEIGHTS = ("imagenet", "bundled", "none")
 

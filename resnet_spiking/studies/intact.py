@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from resnet_spiking.attacks.arrays import Arrays, load_arrays
+from resnet_spiking.storage.arrays import Arrays, load_arrays
+from resnet_spiking.storage.files import file_sha256
 from resnet_spiking.studies.ledger import Entry
-from resnet_spiking.training.files import file_sha256
 
 PUBLISHED_FROM = {"run": ("result.json", "metrics.jsonl"), "attack": ("result.json",)}
 NEEDED_LATER = {"run": ("model.safetensors", "config.json"), "attack": ()}

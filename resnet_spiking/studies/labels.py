@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_spiking.errors import UserError
+from resnet_spiking.storage.files import write_json
 from resnet_spiking.studies.intact import read_object
-from resnet_spiking.training.files import write_json
 
 if TYPE_CHECKING:
     from resnet_spiking.data.images import Dataset

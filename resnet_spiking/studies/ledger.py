@@ -17,7 +17,6 @@ from resnet_spiking.errors import UserError
 from resnet_spiking.studies.plan import Task
 
 VERSION = 1
-STATES = ("waiting", "running", "done", "failed")
 NAME = "ledger.sqlite"
 
 _TABLES = """
@@ -64,7 +63,8 @@ class Entry:
 class Ledger:
     """The tasks of a study folder and what became of them; every method that writes is one transaction.
 
-    Raises ``UserError`` for a damaged ledger or one of another version; ``OSError`` when the disk is full.
+    Raises ``UserError`` for a damaged ledger, one of another version or one that another program keeps locked;
+    ``OSError`` when the disk is full.
     """
 
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:
@@ -179,10 +179,13 @@ class Ledger:
             yield self._database
             self._database.execute("COMMIT")
         except sqlite3.OperationalError as error:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
+            if "locked" in str(error):
+                raise UserError("the ledger is held by another program; end that, the same command continues") from None
             # In SQLite's words: the disk is full, read-only, or gone.
             raise OSError(errno.ENOSPC, f"the ledger cannot be written ({error})") from None
+        finally:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
 
 
 _COLUMNS = tuple(field.name for field in fields(Entry))

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from resnet_spiking.errors import UserError
+from resnet_spiking.errors import Interrupted, UserError
 from resnet_spiking.studies.memory import Memory
 from resnet_spiking.studies.pulse import Beat
 from resnet_spiking.studies.stopping import stop_asked
@@ -70,8 +70,8 @@ def _attempt(work: Work, memory: Memory, stream: TextIO, began: float) -> Outcom
 def _do(work: Work, memory: Memory, beat: Beat, report: Callable[[str], None]) -> Path | None:
     import torch
 
+    from resnet_spiking.environment import Environment
     from resnet_spiking.terminal import choose_device
-    from resnet_spiking.training.environment import Environment
 
     torch.set_num_threads(work.resources.threads)
     if work.resources.command:
@@ -169,7 +169,7 @@ _KINDS: dict[str, Callable[[Work, Any, Beat], Path | None]] = {
 
 def _failure(work: Work, error: Exception, began: float) -> Outcome:
     seconds = time.perf_counter() - began
-    if type(error).__name__ == "Interrupted":
+    if isinstance(error, Interrupted):
         return Outcome(work.key, "stopped", seconds=seconds)
     message = " ".join(str(error).split()) or type(error).__name__
     if _out_of_room(error):
@@ -192,6 +192,6 @@ def _out_of_room(error: BaseException | None) -> bool:
 
 
 def _sha256(path: Path) -> str:
-    from resnet_spiking.training.files import file_sha256
+    from resnet_spiking.storage.files import file_sha256
 
     return file_sha256(path)

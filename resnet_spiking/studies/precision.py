@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from resnet_spiking.errors import UserError
+from resnet_spiking.storage.files import temporary_beside
 from resnet_spiking.training.precision import resolve_precision
 
 NAME = "precision.json"
@@ -39,9 +40,11 @@ def settled_precision(folder: Path, device: torch.device) -> tuple[str, str | No
 
 
 def _settle(path: Path, precision: str) -> None:
-    offer = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    offer.write_text(json.dumps({"auto": precision}) + "\n")
-    # Another worker may be first: its word stands.
-    with suppress(FileExistsError):
-        os.link(offer, path)
-    offer.unlink()
+    offer = temporary_beside(path)
+    try:
+        offer.write_text(json.dumps({"auto": precision}) + "\n")
+        # Another worker may be first: its word stands.
+        with suppress(FileExistsError):
+            os.link(offer, path)
+    finally:
+        offer.unlink(missing_ok=True)

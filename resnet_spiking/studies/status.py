@@ -5,12 +5,11 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from resnet_spiking.errors import UserError
+from resnet_spiking.storage.lock import is_held
 from resnet_spiking.studies.board import Board
 from resnet_spiking.studies.folder import read_stored_study
 from resnet_spiking.studies.ledger import Entry, Ledger
 from resnet_spiking.studies.plan import Task
-from resnet_spiking.training.lock import exclusive
 
 
 def read_entries(folder: Path) -> list[Entry]:
@@ -31,8 +30,4 @@ def read_board(folder: Path) -> Board:
 
 def is_running(folder: Path) -> bool:
     """Say whether some process holds the study's folder."""
-    try:
-        with exclusive(folder, busy="running"):
-            return False
-    except UserError:
-        return True
+    return is_held(folder)

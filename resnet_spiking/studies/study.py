@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import final
 
 from resnet_spiking.errors import UserError
+from resnet_spiking.studies.board import Board
 from resnet_spiking.studies.conduct import Tally, Watch, conduct, keep_intact
 from resnet_spiking.studies.engines import ENGINES, Engine
 from resnet_spiking.studies.export import changed_images, export_study
@@ -35,7 +37,7 @@ def run_study(
     study: Study,
     folder: Path,
     execution: Execution,
-    watch: Watch,
+    watch: Watch | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Tally:
     """Run what ``study`` lacks in ``folder`` and export ``folder/results``; return how it went.
@@ -43,6 +45,7 @@ def run_study(
     Finished runs are found again, by key and file; the rest runs, failed ones again. Results are exported also when
     tasks failed or the study was stopped. Raises ``UserError`` for anything the user can put right.
     """
+    watch = watch or _Silent()
     if execution.engine == "ray":
         study = absolute(study)
     tasks = plan_study(study, cached=execution.resources.cache_dir is not None)
@@ -108,6 +111,17 @@ def _check(engine: Engine, study: Study, folder: Path, resources: Resources) -> 
         outcomes = engine.wait(1)
     if outcomes[0].state != "done":
         raise UserError(f"{study.name}: {outcomes[0].error or outcomes[0].state}")
+
+
+@final
+class _Silent(Watch):
+    """Tells nobody."""
+
+    def line(self, text: str) -> None:
+        pass
+
+    def show(self, board: Board) -> None:
+        pass
 
 
 class _Idle(Engine):

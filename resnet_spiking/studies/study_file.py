@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from resnet_spiking.attacks.names import NORMS, ORDERS, RADII
 from resnet_spiking.config import RunConfig, integers
 from resnet_spiking.data.names import DATASETS
 from resnet_spiking.errors import UserError, check_known, nearest
@@ -23,8 +24,6 @@ DATASET_KEYS = ("kind", "data_dir", "image_size")
 BACKBONE_KEYS = ("weights",)
 FILTERS = {"seeds": "seed", "datasets": "dataset", "backbones": "backbone", "neurons": "neuron", "train": "train"}
 ATTACK_KEYS = ("bundle", "norm", "eps", "samples", "order", *FILTERS)
-NORMS = ("linf", "l2")
-ORDERS = ("ascending", "descending")
 
 # A grid's axes are the settings of a run; these three are named otherwise.
 RENAMED = {"epochs": "X,Y", "default_seed": "the seed of Default, when it is not the head's"}
@@ -49,13 +48,14 @@ class AttackBlock:
     """One bundle of attacks on every network of the study, or of the named seeds, datasets, backbones, neurons.
 
     ``train`` leaves those branches whose ``train`` setting it names; Default is always attacked.
-    ``eps`` are fractions of the pixel range, and ``order`` is theirs, as the attack command takes them.
+    ``eps`` are fractions of the pixel range, and ``order`` is theirs, as the attack command takes them; a file that
+    names none has the command's for its norm.
     Without ``seeds`` the first seed of each dataset and backbone is attacked.
     """
 
     bundle: str = "quick"
     norm: str = "linf"
-    eps: tuple[str, ...] = ("1/255", "2/255", "4/255", "8/255")
+    eps: tuple[str, ...] = RADII["linf"]
     samples: int = 100
     order: str = "ascending"
     seeds: tuple[int, ...] = ()
@@ -241,6 +241,8 @@ def _parse_attack(entry: object, grids: tuple[Grid, ...], where: str) -> AttackB
     if "eps" in values:
         listed = values["eps"] if isinstance(values["eps"], list) else [values["eps"]]
         kept["eps"] = tuple(_parse_radius(radius, f"{where}: eps") for radius in listed)
+    else:
+        kept["eps"] = RADII[kept.get("norm", "linf")]
     for key, axis in FILTERS.items():
         if key not in values:
             continue

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from neurons import Neuron
 from neurons.unroll import State
-from resnet_spiking.attacks.arrays import save_arrays
 from resnet_spiking.data.images import ImageSet
+from resnet_spiking.randomness import generator_for
+from resnet_spiking.storage.arrays import save_arrays
 from resnet_spiking.studies.intact import TRACES
-from resnet_spiking.training.randomness import generator_for
 from resnet_spiking.training.verify import load_network
 
 NEURONS, MEMBRANES = 64, 8

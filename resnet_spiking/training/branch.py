@@ -12,18 +12,18 @@ from torch import nn
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.feature_cache import FeatureSource
+from resnet_spiking.environment import Environment
 from resnet_spiking.network.build import build_spiking
 from resnet_spiking.network.calibration import calibrate
 from resnet_spiking.network.classifier import Decoder
 from resnet_spiking.network.spiking_stage import SpikingStage
+from resnet_spiking.randomness import generator_for
 from resnet_spiking.training.checkpoint import save_model
 from resnet_spiking.training.default import Default
-from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.frozen import Frozen, backbone_identity, basis_of
 from resnet_spiking.training.phase import evaluating, train_phase
 from resnet_spiking.training.pooled import remember_pooled
 from resnet_spiking.training.proof import prove
-from resnet_spiking.training.randomness import generator_for
 
 CALIBRATION_IMAGES = 64
 

@@ -17,7 +17,7 @@ from torch import nn
 from resnet_spiking.config import RunConfig
 from resnet_spiking.errors import UserError
 from resnet_spiking.schema import Shape, check, count, number
-from resnet_spiking.training.files import file_sha256, write_atomically
+from resnet_spiking.storage.files import file_sha256, write_atomically
 from resnet_spiking.training.loop import Progress
 
 # What torch raises for a damaged file, and what follows from one that holds something else.

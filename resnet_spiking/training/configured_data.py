@@ -8,8 +8,8 @@ from pathlib import Path
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.datasets import load_dataset
 from resnet_spiking.data.images import Dataset
+from resnet_spiking.environment import Environment
 from resnet_spiking.errors import UserError
-from resnet_spiking.training.environment import Environment
 
 
 def _data_key(config: RunConfig, data_dir: Path | None) -> tuple[object, ...]:

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from resnet_spiking.config import RunConfig, content_key
+from resnet_spiking.environment import Environment
+from resnet_spiking.errors import Interrupted
 from resnet_spiking.network.build import build_default
 from resnet_spiking.network.classifier import Decoder
+from resnet_spiking.storage.files import write_json
+from resnet_spiking.storage.lock import LOCK, in_turn
+from resnet_spiking.storage.provenance import provenance
+from resnet_spiking.storage.run_folder import FORMAT, read_json, write_config
 from resnet_spiking.training.checkpoint import load_model, save_model
-from resnet_spiking.training.environment import Environment
-from resnet_spiking.training.files import write_json
 from resnet_spiking.training.frozen import Frozen, backbone_identity, basis_of, hashes_of, shared_key
-from resnet_spiking.training.lock import LOCK, in_turn
-from resnet_spiking.training.loop import Interrupted
 from resnet_spiking.training.phase import evaluating, train_phase
-from resnet_spiking.training.provenance import provenance
-from resnet_spiking.training.run_folder import FORMAT, read_json, write_config
 
 PAUSE = 1.0
 """Seconds between two looks at whether another process has finished."""

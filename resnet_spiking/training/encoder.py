@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from torch.nn import functional
 from torchvision import models
@@ -15,8 +15,8 @@ from torchvision import models
 from resnet_spiking.data.augment import flip_randomly, shift_randomly
 from resnet_spiking.data.images import Dataset, ImageSet
 from resnet_spiking.network.preprocess import Preprocess
-from resnet_spiking.training.files import write_atomically
-from resnet_spiking.training.randomness import generator_for
+from resnet_spiking.randomness import generator_for
+from resnet_spiking.storage.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def save_encoder(network: nn.Module, path: Path, depth: int, description: dict[s
         for name, tensor in network.state_dict().items()
         if name.startswith(stages) and tensor.is_floating_point()
     }
-    write_atomically(path, lambda temporary: save_file(kept, temporary, metadata=description))
+    # Written by us: save_file lets nobody but the owner read its files.
+    write_atomically(path, lambda temporary: temporary.write_bytes(save(kept, metadata=description)))
 
 
 def describe(recipe: EncoderRecipe) -> dict[str, str]:

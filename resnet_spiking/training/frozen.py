@@ -12,11 +12,11 @@ from resnet_spiking.config import RunConfig, content_key
 from resnet_spiking.data.feature_cache import FeatureSource, features_of, keep_features
 from resnet_spiking.data.images import Dataset
 from resnet_spiking.data.views import PLAIN, Views
+from resnet_spiking.environment import Environment
+from resnet_spiking.errors import Interrupted
 from resnet_spiking.network.build import Trunk, build_trunk
 from resnet_spiking.network.weights import check_bundled_target
-from resnet_spiking.training.environment import Environment
-from resnet_spiking.training.files import file_sha256
-from resnet_spiking.training.loop import Interrupted
+from resnet_spiking.storage.files import file_sha256
 
 
 @dataclass(frozen=True)

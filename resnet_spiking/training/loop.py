@@ -18,20 +18,16 @@ from neurons import NaNError
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.feature_cache import FeatureSource
 from resnet_spiking.data.transfer import sent
-from resnet_spiking.errors import UserError
+from resnet_spiking.errors import Interrupted, UserError
 from resnet_spiking.network.arithmetic import plain_arithmetic
+from resnet_spiking.randomness import generator_for
 from resnet_spiking.training.allocator import keep_freed_memory
 from resnet_spiking.training.distillation import distillation_loss
 from resnet_spiking.training.optimizer import make_optimizer
-from resnet_spiking.training.randomness import generator_for
 from resnet_spiking.training.schedule import rate_at
 from resnet_spiking.training.tally import Tally
 
 READ = 16  # steps between two looks at the loss
-
-
-class Interrupted(Exception):
-    """Training was asked to stop and has saved its state."""
 
 
 @dataclass

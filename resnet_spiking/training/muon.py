@@ -79,8 +79,12 @@ def orthogonalised(matrix: Tensor, precision: torch.dtype | None = None) -> Tens
     ``precision``: of the products, that of ``matrix`` when it is None. In bf16 A is made again of X_3: what A loses of
     a direction in which G is small, three steps have not yet made large, and the error stays that of iterating on X.
 
+    Raises ``ValueError`` for another precision than float32, float64 and bfloat16: float16 cannot hold A's entries.
+
     Source: Jordan et al., as for ``Muon``, whose coefficients a, b, c these are.
     """
+    if (precision or matrix.dtype) not in ITERATIONS:
+        raise ValueError(f"orthogonalised computes in float32, float64 or bfloat16, not {precision or matrix.dtype}")
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonalised(matrix.t(), precision).t()
     scaled = matrix / matrix.norm().clamp_min(torch.finfo(matrix.dtype).tiny)

@@ -11,14 +11,14 @@ from torch import nn
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.feature_cache import FeatureSource
+from resnet_spiking.environment import Environment
 from resnet_spiking.network.classifier import Decoder
 from resnet_spiking.network.operations import counting
+from resnet_spiking.storage.files import write_atomically
+from resnet_spiking.storage.provenance import device_name
 from resnet_spiking.training.checkpoint import load_state, save_state
-from resnet_spiking.training.environment import Environment
-from resnet_spiking.training.files import write_atomically
 from resnet_spiking.training.loop import Hooks, Progress, fit
 from resnet_spiking.training.optimizer import make_optimizer
-from resnet_spiking.training.provenance import device_name
 from resnet_spiking.training.scoring import score
 
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.feature_cache import FeatureSource
+from resnet_spiking.environment import Environment
 from resnet_spiking.network.build import state_sha256
 from resnet_spiking.network.classifier import Decoder
 from resnet_spiking.training.default import Default
-from resnet_spiking.training.environment import Environment
 from resnet_spiking.training.frozen import Frozen, keep_source
 
 

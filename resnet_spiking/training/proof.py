@@ -7,7 +7,7 @@ from typing import Any
 from resnet_spiking.data.feature_cache import FeatureSource
 from resnet_spiking.network.classifier import Decoder
 from resnet_spiking.network.evidence import gather_evidence, is_spiking
-from resnet_spiking.training.randomness import generator_for
+from resnet_spiking.randomness import generator_for
 
 
 def prove(network: Decoder, test: FeatureSource, seed: int, *, pooled: bool = False) -> dict[str, Any]:

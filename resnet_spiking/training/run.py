@@ -11,20 +11,20 @@ from typing import Any
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.images import Dataset
+from resnet_spiking.environment import Environment
 from resnet_spiking.network.arithmetic import plain_arithmetic
 from resnet_spiking.network.build import Trunk, check_head
 from resnet_spiking.network.evidence import head_warnings
+from resnet_spiking.storage.files import write_atomically, write_json
+from resnet_spiking.storage.provenance import provenance
+from resnet_spiking.storage.run_folder import FORMAT, claim_folder, finished_run, held_folder
+from resnet_spiking.storage.whereabouts import beside
 from resnet_spiking.training.branch import train_branch
 from resnet_spiking.training.configured_data import fitted, remember_data
 from resnet_spiking.training.default import default_block, remember_default
-from resnet_spiking.training.environment import Environment
-from resnet_spiking.training.files import write_atomically, write_json
 from resnet_spiking.training.frozen import hashes_of, remember_frozen, remember_trunk
 from resnet_spiking.training.pooled import remember_pooled
 from resnet_spiking.training.precision import resolve_precision
-from resnet_spiking.training.provenance import provenance
-from resnet_spiking.training.run_folder import FORMAT, claim_folder, finished_run, held_folder
-from resnet_spiking.training.whereabouts import beside
 
 
 @plain_arithmetic()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-SCHEDULES = ("cosine", "constant")
+from resnet_spiking.config import CHOICES
+from resnet_spiking.errors import check_known
 
 
 def rate_at(step: int, steps: int, schedule: str, warmup: float = 0.1) -> float:
@@ -12,7 +13,10 @@ def rate_at(step: int, steps: int, schedule: str, warmup: float = 0.1) -> float:
 
     ``cosine``: linear warm-up over the first ``warmup`` share, then half a cosine down to 0.
     ``constant``: 1.
+
+    Raises ``UserError`` for another schedule.
     """
+    check_known("schedule", schedule, CHOICES["schedule"])
     if schedule == "constant":
         return 1.0
     rise = max(1.0, warmup * steps)

@@ -19,15 +19,15 @@ from resnet_spiking.network.build import build_default, build_spiking, build_tru
 from resnet_spiking.network.classifier import Decoder
 from resnet_spiking.network.evidence import head_warnings
 from resnet_spiking.network.operations import counting
+from resnet_spiking.storage.comparison import Comparison, exact, same
+from resnet_spiking.storage.files import file_sha256
+from resnet_spiking.storage.run_folder import read_json, stored_data_dir
+from resnet_spiking.storage.whereabouts import beside
 from resnet_spiking.training.checkpoint import load_model
-from resnet_spiking.training.comparison import Comparison, exact, same
 from resnet_spiking.training.configured_data import fitted, load_data
 from resnet_spiking.training.default import default_block
-from resnet_spiking.training.files import file_sha256
 from resnet_spiking.training.proof import prove
-from resnet_spiking.training.run_folder import read_json, stored_data_dir
 from resnet_spiking.training.scoring import score
-from resnet_spiking.training.whereabouts import beside
 
 # Another processor or batch kernel may round a borderline logit the other way; more than that is a difference.
 # Evidence is of few images: on another device a stochastic head's draws move its rates by more than those of a test.

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from resnet_spiking.attacks.bundles import single
-from resnet_spiking.attacks.evaluation import Attacker, evaluate
+from resnet_spiking.attacks.evaluation import evaluate
 from resnet_spiking.attacks.examples import Examples
 from resnet_spiking.attacks.settings import make_settings
 from resnet_spiking.attacks.subjects import Sample, Subject
@@ -21,11 +21,11 @@ from resnet_spiking.attacks.sweep import Watch, sweep
 from resnet_spiking.attacks.target import attackable
 from resnet_spiking.attacks.verify import compare, verify_result
 from resnet_spiking.data.images import ImageSet
-from resnet_spiking.errors import UserError
+from resnet_spiking.environment import Environment
+from resnet_spiking.errors import Interrupted, UserError
 from resnet_spiking.network.classifier import Classifier, Decoder
 from resnet_spiking.network.head import LinearHead
-from resnet_spiking.training.comparison import Comparison
-from resnet_spiking.training.loop import Interrupted
+from resnet_spiking.storage.comparison import Comparison
 
 SAMPLE = 14
 
@@ -126,7 +126,7 @@ def test_a_stopped_evaluation_resumes_to_the_same_result(folder: Path, tmp_path:
             return left[0] < 0
 
         with pytest.raises(Interrupted):
-            evaluate(subjects(), sample, settings, tmp_path / "e", Attacker(should_stop=should_stop), resume=again)
+            evaluate(subjects(), sample, settings, tmp_path / "e", Environment(should_stop=should_stop), resume=again)
         stops, again = stops + 1, True
         assert not (tmp_path / "e" / "result.json").exists()
     result = evaluate(subjects(), sample, settings, tmp_path / "e", resume=True)
@@ -143,7 +143,9 @@ def test_a_run_is_added_without_attacking_the_others_again(folder: Path, tmp_pat
     default, lif = subjects()
     evaluate([default], sample, settings, tmp_path / "alone")
     reports: list[str] = []
-    added = evaluate([default, lif], sample, settings, tmp_path / "alone", Attacker(report=reports.append), resume=True)
+    added = evaluate(
+        [default, lif], sample, settings, tmp_path / "alone", Environment(report=reports.append), resume=True
+    )
     assert figures(added) == figures(read(folder))
     assert reports[0] == "default: finished before, not attacked again"
     assert not any(line.startswith("default, ") for line in reports)
@@ -161,7 +163,7 @@ def test_processes_that_share_the_models_reach_the_same_result(folder: Path, tmp
         assert evaluate(subjects(), sample, settings, tmp_path / name, resume=True, only=[name]) == part
     reports: list[str] = []
     reuse = [tmp_path / "lif", tmp_path / "default"]
-    whole = evaluate(subjects(), sample, settings, tmp_path / "whole", Attacker(report=reports.append), reuse=reuse)
+    whole = evaluate(subjects(), sample, settings, tmp_path / "whole", Environment(report=reports.append), reuse=reuse)
     assert reports == [f"{name}: finished before, not attacked again" for name in ("default", "lif")]
     assert figures(whole) == figures(read(folder))
     # What an attack cost stays with it.
@@ -183,7 +185,7 @@ def test_a_result_says_on_which_device_each_model_was_attacked(tmp_path: Path, m
 
     def attack_on(device: str, name: str, *, stop: bool = False, resume: bool = False) -> dict[str, Any]:
         monkeypatch.setattr("resnet_spiking.attacks.sweep.device_name", lambda _: device)
-        attacker = Attacker(should_stop=should_stop) if stop else None
+        attacker = Environment(should_stop=should_stop) if stop else None
         return evaluate(subjects(), sample, settings, tmp_path / name, attacker, only=[name], resume=resume)
 
     assert attack_on("one GPU", "default")["models"][0]["devices"] == ["one GPU"]
@@ -217,7 +219,7 @@ def test_a_run_can_be_left_out_of_an_unfinished_evaluation(folder: Path, tmp_pat
         return left[0] < 0
 
     with pytest.raises(Interrupted):
-        evaluate(subjects(), sample, settings, tmp_path / "e", Attacker(should_stop=should_stop))
+        evaluate(subjects(), sample, settings, tmp_path / "e", Environment(should_stop=should_stop))
     pieces = set((tmp_path / "e" / "state").iterdir())
     assert pieces
     evaluate(subjects()[:1], sample, settings, tmp_path / "e", resume=True)
@@ -266,7 +268,7 @@ def test_other_terms_are_not_taken_over(folder: Path, tmp_path: Path) -> None:
     """Results of another radius, model or attack count for nothing, wherever they lie."""
     sample, default = cases.digits_sample(SAMPLE), subjects()[:1]
     reports: list[str] = []
-    told = Attacker(report=reports.append)
+    told = Environment(report=reports.append)
     evaluate(default, sample, cases.settings_for(eps=(0.02, 0.3)), tmp_path / "radius", told, reuse=[folder])
     assert not any("finished before" in line for line in reports)
     assert reports[0] == f"{folder}: nothing is taken over, it has other settings"
@@ -314,7 +316,7 @@ def test_models_that_cannot_be_attacked_stop_it_before_any_work(tmp_path: Path) 
     models = [subjects()[0], Subject("broken", broken)]
     calls: list[str] = []
     with pytest.raises(UserError, match="broken: the model's logits are not finite"):
-        evaluate(models, sample, settings, tmp_path / "a", Attacker(report=calls.append))
+        evaluate(models, sample, settings, tmp_path / "a", Environment(report=calls.append))
     assert calls == []
     with pytest.raises(UserError, match="labels go up to 9"):
         evaluate(
@@ -350,7 +352,7 @@ def test_two_commands_do_not_write_into_one_evaluation(tmp_path: Path) -> None:
                 evaluate(subjects(), sample, settings, tmp_path / "one", overwrite=True)
             refused.append(str(stopped.value))
 
-    evaluate(subjects(), sample, settings, tmp_path / "one", Attacker(report=another))
+    evaluate(subjects(), sample, settings, tmp_path / "one", Environment(report=another))
     assert refused == [f"another command writes to {tmp_path / 'one'}; wait for it, or choose another --output-dir"]
 
 
@@ -420,7 +422,7 @@ def test_a_flipped_byte_in_a_stored_image_is_noticed(copy: Path) -> None:
 
 
 def test_stored_images_that_do_not_fool_are_noticed_even_with_a_new_hash(copy: Path) -> None:
-    from resnet_spiking.training.files import file_sha256
+    from resnet_spiking.storage.files import file_sha256
 
     path = copy / "adversarial-lif.npz"
     table = Examples.load(path)

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resnet_spiking.attacks.arrays import load_arrays, save_arrays
 from resnet_spiking.attacks.examples import BROKEN, NOT_TRIED, SURVIVED, Examples
 from resnet_spiking.attacks.figures import figures_of, paired, trap
 from resnet_spiking.attacks.statistics import mcnemar, wilson
 from resnet_spiking.errors import UserError
+from resnet_spiking.storage.arrays import load_arrays, save_arrays
 
 
 def made_by_hand() -> Examples:

@@ -18,8 +18,7 @@ from resnet_spiking.attacks.settings import ORDERS, Order, Settings
 from resnet_spiking.attacks.subjects import Sample, Subject
 from resnet_spiking.attacks.sweep import Sweep, Watch, sweep
 from resnet_spiking.attacks.target import attackable
-from resnet_spiking.errors import UserError
-from resnet_spiking.training.loop import Interrupted
+from resnet_spiking.errors import Interrupted, UserError
 
 
 def run(

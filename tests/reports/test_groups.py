@@ -12,11 +12,14 @@ from PIL import Image
 from resnet_spiking.data import cifar
 from resnet_spiking.data.datasets import load_dataset
 from resnet_spiking.data.names import DATASETS, MIRRORED
+from resnet_spiking.errors import UserError
 from resnet_spiking.reports.digest import Digest
 from resnet_spiking.reports.readme import KINDS, render
 from resnet_spiking.reports.request import parse_request
 from resnet_spiking.reports.results import load_results
+from resnet_spiking.reports.statistics import UNEVEN
 from resnet_spiking.reports.tables.accuracy import accuracy_table
+from resnet_spiking.reports.tables.matrix import matrix_table
 from resnet_spiking.studies.export import changed_images
 
 
@@ -91,11 +94,59 @@ def test_a_flip_against_the_datasets_own_is_another_network(invented: Any, tmp_p
     ]  # fmt: skip
 
 
-def test_networks_of_one_seed_that_differ_are_both_counted(invented: Any, tmp_path: Path) -> None:
+def test_two_trainings_of_one_seed_are_no_two_seeds(invented: Any, tmp_path: Path) -> None:
+    first, second = (invented.run("default", 0, range(wrong)) for wrong in (20, 30))
+    with pytest.raises(UserError, match="same settings and seeds and are different networks") as stopped:
+        digest_of(invented, tmp_path / "results")
+    assert all(key in str(stopped.value) for key in (first, second))
+
+
+def test_a_heads_own_seed_counts_however_it_is_written(invented: Any, tmp_path: Path) -> None:
     invented.run("default", 0, range(20))
-    invented.run("default", 0, range(30))
-    (group,) = digest_of(invented, tmp_path / "results").groups
-    assert (group.accuracy.n, group.twins) == (2, {})
+    keys = [invented.run("lif", 0, range(30), head_seed=head) for head in (None, 0, 1)]
+    for row in invented.rows[1:3]:
+        row["hashes"]["model"] = "one network"
+    invented.rows[3]["seed"] = 1
+    _, group = digest_of(invented, tmp_path / "results").groups
+    assert group.accuracy.n == 2
+    assert set(group.keys) == set(keys)
+    invented.rows[2]["hashes"]["model"] = "another"
+    with pytest.raises(UserError, match="are different networks"):
+        digest_of(invented, tmp_path / "again")
+
+
+def test_a_difference_from_another_default_is_refused(invented: Any, tmp_path: Path) -> None:
+    invented.run("default", 0, range(20))
+    invented.run("lif", 0, range(30))
+    invented.rows[1]["default"]["accuracy"] = 0.7
+    with pytest.raises(UserError, match=r"its Default has accuracy 0\.700000, and .* has 0\.900000"):
+        digest_of(invented, tmp_path / "results")
+
+
+def test_nothing_is_best_where_means_are_over_other_defaults(invented: Any, tmp_path: Path) -> None:
+    """Default's first seed, on which the heads stand, is its best: the mean of three lies below the head's."""
+    for seed, wrong in enumerate((20, 30, 40)):
+        invented.run("default", seed, range(wrong))
+    invented.run("lif", 0, range(24))
+    digest = digest_of(invented, tmp_path / "results")
+    table = accuracy_table(digest.groups, ("variant", "accuracy", "difference"))
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["Default", "85.00 ± 5.00 %", "–"],
+        ["lif", "88.00 %", "−2.00"],
+    ]
+    matrix = matrix_table(digest.groups, ("dataset",), {})
+    for made in (table, matrix):
+        assert not any(cell.bold for row in made.rows for cell in row)
+        assert UNEVEN in made.notes
+    even = accuracy_table(digest_of(on_all_defaults(invented), tmp_path / "even").groups, ("variant", "accuracy"))
+    assert [cell.bold for row in even.rows for cell in row] == [False, True, False, False]
+    assert UNEVEN not in even.notes
+
+
+def on_all_defaults(made: Any) -> Any:
+    for seed, wrong in ((1, 34), (2, 44)):
+        made.run("lif", seed, range(wrong))
+    return made
 
 
 def test_weights_may_lie_elsewhere(invented: Any, tmp_path: Path) -> None:

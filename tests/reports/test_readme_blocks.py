@@ -7,9 +7,10 @@ import pytest
 
 from resnet_spiking.errors import UserError
 from resnet_spiking.reports.digest import Digest
-from resnet_spiking.reports.readme import check_readme, update_readme
+from resnet_spiking.reports.readme import check_readme, update_readmes
 from resnet_spiking.reports.results import load_results
 
+VALID = "<!-- report: accuracy -->\n<!-- /report -->"
 TEXT = """# Study
 
 <!-- report: accuracy dataset=cifar10 weights=imagenet num_steps=20 encoding=direct columns=variant,n,accuracy,p -->
@@ -45,7 +46,7 @@ def digest(whole: Any, tmp_path: Path) -> Digest:
 def readme(tmp_path: Path, digest: Digest) -> Path:
     path = tmp_path / "README.md"
     path.write_text(TEXT)
-    assert update_readme(path, digest) == 4
+    assert update_readmes([path], digest) == {path: 4}
     return path
 
 
@@ -65,7 +66,7 @@ def test_what_update_writes_check_accepts(readme: Path, digest: Digest) -> None:
     assert "![Robustness curves: linf linf, bundle standard, 200 test images](docs/robustness.svg)" in text
     assert (readme.parent / "docs" / "robustness.svg").read_text().startswith("<svg")
     before = readme.read_bytes()
-    update_readme(readme, digest)
+    update_readmes([readme], digest)
     assert readme.read_bytes() == before
 
 
@@ -135,7 +136,7 @@ def test_a_drawing_of_one_of_several_attack_results(whole: Any, tmp_path: Path) 
     digest = Digest.of(load_results(whole.write(tmp_path / "results")), Path("results"))
     path = tmp_path / "README.md"
     path.write_text("<!-- report: figure name=robustness file=one.svg result=oth* -->\n<!-- /report -->\n")
-    update_readme(path, digest)
+    update_readmes([path], digest)
     drawing = (tmp_path / "one.svg").read_text()
     assert "relu" in drawing
     assert "snntorch-lif" not in drawing
@@ -155,15 +156,66 @@ def test_a_drawing_of_one_of_several_attack_results(whole: Any, tmp_path: Path) 
         ("<!-- report: figure name=accuracy --><!-- /report -->", "file=PATH.svg"),
         ("<!-- report: figure name=acuracy file=a.svg --><!-- /report -->", "names: accuracy"),
         ("<!-- report: figure name=robustness file=a.svg result=linff --><!-- /report -->", "did you mean 'linf'"),
+        ("<!-- report: figure name=robustness file=../a.svg --><!-- /report -->", "below the README"),
+        ("<!-- report: figure name=robustness file=/tmp/a.svg --><!-- /report -->", "below the README"),
+        (
+            f"{VALID} then <!-- report:value column=accuracy -->99 %<!-- /report -->",
+            "line 2: .*begins or ends no",
+        ),
+        (f"{VALID} then <!-- Report: accuracy -->99 %", "line 2: .*begins or ends no"),
+        (f"{VALID} then <!-- report: accuracy\ncolumns=n -->99 %", "line 2: .*begins or ends no"),
+        (f"{VALID} then <!-- /report -->", "line 2: .*begins or ends no"),
     ],
 )
 def test_bad_marks_are_refused_and_nothing_is_written(tmp_path: Path, digest: Digest, text: str, expected: str) -> None:
     path = tmp_path / "README.md"
     path.write_text(text)
-    for function in (check_readme, update_readme):
+    for function in (check_readme, lambda path, digest: update_readmes([path], digest)):
         with pytest.raises(UserError, match=expected):
             function(path, digest)
     assert path.read_text() == text
+
+
+def test_one_file_that_cannot_be_derived_leaves_the_others_as_they_are(tmp_path: Path, digest: Digest) -> None:
+    good, bad = tmp_path / "good.md", tmp_path / "bad.md"
+    good.write_text("<!-- report: accuracy -->\n<!-- /report -->\n")
+    bad.write_text("nothing marked")
+    with pytest.raises(UserError, match="has no block"):
+        update_readmes([good, bad], digest)
+    assert good.read_text() == "<!-- report: accuracy -->\n<!-- /report -->\n"
+
+
+def test_two_blocks_do_not_draw_into_one_file(tmp_path: Path, digest: Digest) -> None:
+    path = tmp_path / "README.md"
+    panels = ("fashion-mnist", "none")
+    text = "".join(
+        f"<!-- report: figure name=accuracy panel={panel} file=a.svg -->\n<!-- /report -->\n" for panel in panels
+    )
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"line 3: a\.svg is another block's file too"):
+        update_readmes([path], digest)
+    assert not (tmp_path / "a.svg").exists()
+
+
+def test_a_link_stays_a_link_and_the_mode_stays(tmp_path: Path, digest: Digest) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    path, target = tmp_path / "README.md", tmp_path / "elsewhere" / "R.md"
+    target.write_text("<!-- report: accuracy -->\n<!-- /report -->\n")
+    target.chmod(0o640)
+    path.symlink_to(target)
+    update_readmes([path], digest)
+    assert path.is_symlink()
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert check_readme(target, digest).differences == []
+
+
+def test_code_hides_its_marks_and_no_others(tmp_path: Path, digest: Digest) -> None:
+    path = tmp_path / "README.md"
+    example = "<!-- report: accuracy -->\n<!-- /report -->"
+    fenced = "- in a list\n\n  ```\n  " + example.replace("\n", "\n  ") + "\n  ```\n"
+    path.write_text(f"{fenced}\n```code``` begins no fence\n\n{example}\n")
+    assert update_readmes([path], digest) == {path: 1}
+    assert path.read_text().startswith(fenced)
 
 
 @pytest.mark.parametrize("file", ["R.md/x.svg", "folder.svg"])
@@ -173,7 +225,7 @@ def test_a_drawing_that_cannot_be_written_is_named(tmp_path: Path, digest: Diges
     (tmp_path / "folder.svg").mkdir()
     before = path.read_bytes()
     with pytest.raises(UserError, match=f"{file} cannot be written .*; name a file in a folder") as stopped:
-        update_readme(path, digest)
+        update_readmes([path], digest)
     assert "\n" not in str(stopped.value)
     assert path.read_bytes() == before
     assert [difference.what for difference in check_readme(path, digest).differences][-1] == f"{file} is missing"
@@ -182,12 +234,12 @@ def test_a_drawing_that_cannot_be_written_is_named(tmp_path: Path, digest: Diges
 def test_line_ends_stay_as_they_are(tmp_path: Path, digest: Digest) -> None:
     path = tmp_path / "README.md"
     path.write_bytes(TEXT.replace("\n", "\r\n").encode() + b"one line of another kind\n")
-    update_readme(path, digest)
+    update_readmes([path], digest)
     written = path.read_bytes()
     assert written.replace(b"\r\n", b"").count(b"\n") == 1
     assert written.endswith(b"| parity | 0.345 |\r\none line of another kind\n")
     assert check_readme(path, digest).differences == []
-    update_readme(path, digest)
+    update_readmes([path], digest)
     assert path.read_bytes() == written
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from resnet_spiking.attacks.subjects import Subject
+from resnet_spiking.environment import Environment
 from resnet_spiking.studies import attacking
-from resnet_spiking.training.environment import Environment
 
 
 def test_only_evaluations_that_differ_in_their_networks_are_offered(

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from resnet_spiking.errors import UserError
+from resnet_spiking.storage.files import file_sha256
 from resnet_spiking.studies.export import export_study
 from resnet_spiking.studies.labels import read_labels
 from resnet_spiking.studies.ledger import Entry
-from resnet_spiking.training.files import file_sha256
 
 
 def test_attacks_are_published_without_the_folders_of_this_machine(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from resnet_spiking.errors import UserError
+from resnet_spiking.storage.lock import exclusive
 from resnet_spiking.studies.ledger import Ledger
 from resnet_spiking.studies.plan import Task
-from resnet_spiking.training.lock import exclusive
 
 
 def tasks(*keys: str) -> list[Task]:
@@ -73,7 +73,7 @@ def test_other_versions_and_damage_are_one_line(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from resnet_spiking.training.lock import exclusive
+from resnet_spiking.storage.lock import exclusive
 with exclusive(Path(sys.argv[1]), busy="busy"):
     print("held", flush=True)
     time.sleep(60)

@@ -12,6 +12,7 @@ import torch
 from resnet_spiking.attacks.bundles import BUNDLES, Bundle, Checking, Stage
 from resnet_spiking.data.folder import load_folder
 from resnet_spiking.errors import UserError
+from resnet_spiking.storage.files import file_sha256
 from resnet_spiking.studies import dry_run
 from resnet_spiking.studies import study as study_module
 from resnet_spiking.studies.board import TimeLeft
@@ -23,7 +24,6 @@ from resnet_spiking.studies.study import Execution, run_study
 from resnet_spiking.studies.study_file import Study, parse_study
 from resnet_spiking.studies.traces import trace_run
 from resnet_spiking.studies.work import Resources
-from resnet_spiking.training.files import file_sha256
 from resnet_spiking.training.verify import load_network
 
 from .conftest import Inline, Silent, make_study

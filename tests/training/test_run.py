@@ -17,14 +17,13 @@ from safetensors.torch import load_file, save_file
 from resnet_spiking.attacks.subjects import load_subjects
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.images import Dataset, ImageSet
-from resnet_spiking.errors import UserError
+from resnet_spiking.environment import Environment
+from resnet_spiking.errors import Interrupted, UserError
 from resnet_spiking.evaluate import main as evaluate
 from resnet_spiking.network.backbone import build_resnet
+from resnet_spiking.storage.lock import exclusive
 from resnet_spiking.training import verify
 from resnet_spiking.training.configured_data import fitted
-from resnet_spiking.training.environment import Environment
-from resnet_spiking.training.lock import exclusive
-from resnet_spiking.training.loop import Interrupted
 from resnet_spiking.training.run import train_run
 from resnet_spiking.training.verify import load_network, verify_run
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from resnet_spiking.training.randomness import generator_for
+from resnet_spiking.randomness import generator_for
 from resnet_spiking.training.schedule import rate_at
 
 

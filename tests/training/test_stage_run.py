@@ -13,11 +13,10 @@ from neurons import Neuron, register, unregister
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.feature_cache import FeatureSource
 from resnet_spiking.data.images import Dataset, ImageSet
-from resnet_spiking.errors import UserError
+from resnet_spiking.environment import Environment
+from resnet_spiking.errors import Interrupted, UserError
 from resnet_spiking.network.spiking_stage import SpikingStage
 from resnet_spiking.training import branch
-from resnet_spiking.training.environment import Environment
-from resnet_spiking.training.loop import Interrupted
 from resnet_spiking.training.optimizer import make_optimizer
 from resnet_spiking.training.run import train_run
 from resnet_spiking.training.verify import load_network, verify_run

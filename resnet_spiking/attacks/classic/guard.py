@@ -15,7 +15,7 @@ from resnet_spiking.attacks.checks import check_images, check_labels
 from resnet_spiking.attacks.classic.ledger import AllBroken, Ledger
 from resnet_spiking.attacks.classic.witness import Judge, Witness
 from resnet_spiking.attacks.minimum import MinimumNorm, Nearest
-from resnet_spiking.attacks.target import Target, attackable
+from resnet_spiking.attacks.target import Target, attackable, global_draws
 from resnet_spiking.attacks.threat import Threat
 
 # Builds an attack, that is (images, labels) -> images, for a model and a seed.
@@ -103,9 +103,8 @@ def _check(target: Target, images: Tensor, labels: Tensor) -> None:
 @contextmanager
 def _isolated(target: Target, device: torch.device, generator: torch.Generator) -> Iterator[None]:
     """Keep what an attack does to torch's global generators and to the model from lasting."""
-    with attackable(target.model), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        # PGD and CW's kin draw from the global generator without a seed of their own.
-        torch.manual_seed(_seed(generator))
+    # PGD and CW's kin draw from the global generator without a seed of their own.
+    with attackable(target.model), global_draws(generator, device):
         yield
 
 

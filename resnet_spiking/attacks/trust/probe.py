@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resnet_spiking.attacks.arrays import Arrays
 from resnet_spiking.attacks.bundles import Checking, Stage
 from resnet_spiking.attacks.chunk import attack_chunk
 from resnet_spiking.attacks.journal import Journal
@@ -22,7 +21,8 @@ from resnet_spiking.attacks.subjects import Sample, Subject
 from resnet_spiking.attacks.sweep import Sweep
 from resnet_spiking.attacks.target import Target
 from resnet_spiking.config import content_key
-from resnet_spiking.training.randomness import generator_for
+from resnet_spiking.randomness import generator_for
+from resnet_spiking.storage.arrays import Arrays
 
 
 class Probe:

@@ -13,6 +13,10 @@ NOTE = (
     "Robust accuracy: share of all images that are classified correctly, and stay so under every attack of the bundle."
 )
 ONE = "In brackets: Wilson's 95 % interval over the images. p: exact McNemar test against Default on the same images."
+MEDIAN = (
+    "Median norm: of the smallest changes that the bundle's minimum norm attack found by itself, among the images that "
+    "are classified correctly; an upper bound, which a model that misleads that attack makes larger."
+)
 UNRELIABLE = "A model whose trust checks fail is marked with them: its figure is an upper bound, not a robustness."
 
 
@@ -51,6 +55,7 @@ def robustness_table(attacked: Attacked) -> Table:
         Column("trust", "trust checks"),
     ]
     notes = [NOTE, *([SPREAD] if several else []), *([ONE] if any(len(s.models) == 1 for s in attacked.series) else [])]
+    notes += [MEDIAN] if medians else []
     notes += [UNRELIABLE] if len(trusted) < len(attacked.series) else []
     notes += _places(attacked)
     records = [_record(attacked, s, m, eps) for s in attacked.series for m in s.models for eps in (0.0, *budgets)]

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import count
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import final
@@ -20,6 +21,7 @@ from resnet_spiking.studies.work import Outcome, Work
 
 @dataclass
 class _Worker:
+    place: int
     name: str
     process: BaseProcess
     connection: Connection
@@ -77,7 +79,8 @@ class LocalEngine(Engine):
         process = self._context.Process(target=_serve, args=(theirs, work.resources.threads), name=name, daemon=True)
         process.start()
         theirs.close()
-        worker = _Worker(name, process, ours)
+        taken = {other.place for other in self._workers}
+        worker = _Worker(next(place for place in count() if place not in taken), name, process, ours)
         self._started += 1
         self._workers.append(worker)
         return worker
@@ -86,7 +89,7 @@ class LocalEngine(Engine):
         worker.work, worker.affinity = work, work.affinity
         sent = work
         if work.resources.device == "cuda" and self.cuda_devices > 1:
-            device = f"cuda:{self._workers.index(worker) % self.cuda_devices}"
+            device = f"cuda:{worker.place % self.cuda_devices}"
             sent = replace(work, resources=replace(work.resources, device=device))
         # Where it died while idle, wait() finds its connection closed and calls the task lost.
         with suppress(OSError):

@@ -33,7 +33,7 @@ class RayEngine(Engine):
 
     def __init__(self, folder: Path, resources: Resources, *, address: str | None = None) -> None:
         self.resources = resources
-        self.ray = _connect(address, resources)
+        self.ray = _connect(address)
         self._running: dict[Any, Work] = {}
         options = {"num_cpus": resources.threads, "num_gpus": resources.gpus, "max_retries": 0}
         self._remote = self.ray.remote(**options)(perform)
@@ -44,7 +44,7 @@ class RayEngine(Engine):
                     "ask for less with --task-cpus and --task-gpus, or add nodes"
                 )
             self._check_storage(folder)
-        except UserError:
+        except BaseException:
             self.close()
             raise
 
@@ -117,7 +117,7 @@ class RayEngine(Engine):
             probe.unlink(missing_ok=True)
 
 
-def _connect(address: str | None, resources: Resources) -> Any:
+def _connect(address: str | None) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address is None:
         # Without a cluster, Ray stays on the loopback address. It reads this once, when it is imported.

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import resnet_spiking
-from resnet_spiking.training.provenance import command_line
+from resnet_spiking.storage.provenance import command_line
 
 PACKAGE = Path(resnet_spiking.__file__).parent
 

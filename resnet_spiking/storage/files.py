@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
     Raises ``OSError`` naming ``path`` when it cannot be written, also where ``write`` has another word for a full disk.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         write(temporary)
         with temporary.open("rb") as handle:
@@ -36,6 +37,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return a name beside ``path`` that no other process takes, on another machine that shares the folder either."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def write_json(path: Path, value: object) -> None:

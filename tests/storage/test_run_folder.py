@@ -10,11 +10,11 @@ import torch
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.images import Dataset, ImageSet
+from resnet_spiking.environment import Environment
 from resnet_spiking.errors import UserError
-from resnet_spiking.training.environment import Environment
-from resnet_spiking.training.files import write_json
-from resnet_spiking.training.records import Kind
-from resnet_spiking.training.run_folder import FORMAT, check_output, read_json, stored_data_dir, write_config
+from resnet_spiking.storage.files import write_json
+from resnet_spiking.storage.records import Kind
+from resnet_spiking.storage.run_folder import FORMAT, check_output, read_json, stored_data_dir, write_config
 
 
 def refusal(path: Path) -> str:

@@ -10,12 +10,12 @@ from typing import Any
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.images import MEMORY, Dataset
+from resnet_spiking.environment import Environment
 from resnet_spiking.errors import UserError
-from resnet_spiking.training.environment import Environment
-from resnet_spiking.training.files import write_json
-from resnet_spiking.training.lock import LOCK, exclusive
-from resnet_spiking.training.records import Kind, check_record
-from resnet_spiking.training.whereabouts import from_folder, named, places
+from resnet_spiking.storage.files import write_json
+from resnet_spiking.storage.lock import LOCK, exclusive
+from resnet_spiking.storage.records import Kind, check_record
+from resnet_spiking.storage.whereabouts import from_folder, named, places
 
 FORMAT = 1
 

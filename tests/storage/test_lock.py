@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from resnet_spiking.errors import UserError
-from resnet_spiking.training.lock import LOCK, exclusive, exclusive_soon
+from resnet_spiking.storage.lock import LOCK, exclusive, exclusive_soon
 
 
 def test_who_looks_for_a_moment_does_not_keep_a_study_out(tmp_path: Path) -> None:

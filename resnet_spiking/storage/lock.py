@@ -53,6 +53,23 @@ def in_turn(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
         wait()
 
 
+def is_held(folder: Path) -> bool:
+    """Say whether a process holds ``folder``, for who may only read it too; nothing is written there."""
+    path = folder / LOCK
+    if not path.exists():
+        return False
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=0)
+    try:
+        connection.execute("SELECT * FROM sqlite_master")
+    except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            return True
+        raise UserError(f"cannot read {path} ({error}); remove that file") from None
+    finally:
+        connection.close()
+    return False
+
+
 @contextmanager
 def _held(folder: Path) -> Iterator[bool]:
     connection = sqlite3.connect(folder / LOCK, isolation_level=None, timeout=0)

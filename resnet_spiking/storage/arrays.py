@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_spiking.training.files import write_atomically
+from resnet_spiking.storage.files import write_atomically
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -34,6 +34,8 @@ def load_arrays(path: Path) -> Arrays:
     try:
         # Opened here: numpy leaves a file open that it cannot read.
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
+            if not isinstance(stored, np.lib.npyio.NpzFile):
+                raise ValueError("one array, not several with names")
             return {name: stored[name] for name in stored.files}
     except (OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(str(error)) from None

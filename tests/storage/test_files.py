@@ -11,9 +11,9 @@ import click
 import pytest
 import torch
 
+from resnet_spiking.storage import files
+from resnet_spiking.storage.files import write_atomically
 from resnet_spiking.terminal import OneLineCommand
-from resnet_spiking.training import files
-from resnet_spiking.training.files import write_atomically
 
 
 @pytest.fixture
