@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import warnings
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ from torch import Tensor, nn
 from resnet_spiking.attacks.best import Outcome
 from resnet_spiking.attacks.checks import check_count, check_images, check_labels, check_model
 from resnet_spiking.attacks.gradients.mode import GradientMode
+from resnet_spiking.attacks.gradients.names import make_mode
+from resnet_spiking.attacks.gradients.neurons import has_spikes
 from resnet_spiking.attacks.minimum import MinimumNorm
 from resnet_spiking.attacks.names import AttackEntry, find_attack
 from resnet_spiking.attacks.target import Meter, Rule, Target, attackable, make_target
@@ -54,7 +55,8 @@ def attack(
     misclassified (``majority`` or ``expected``) and how many draws a gradient averages. ``options`` go to the attack.
 
     An image whose search fails comes back as the iterate of largest margin. Where gradients to the pixels were zero,
-    a ``UserWarning`` says how often: such an attack says nothing of robustness.
+    a ``UserWarning`` says how often: such an attack says nothing of robustness. Another says so where ``gradient`` is
+    named and the model has no neuron of ``neurons`` for it to reach: spikes of another making keep their own gradient.
 
     Raises ``UserError`` for a model, images, labels, eps, names or options that cannot be used, and for logits that
     are not finite.
@@ -166,6 +168,12 @@ def _run(
 
     with ExitStack() as stack:
         target = targeted(model)
+        if mode is not None and mode.name != "own" and not has_spikes(model):
+            warnings.warn(
+                f"gradient={mode.name} reaches nothing: the model has no layer made with neurons.make_neuron, and is "
+                "differentiated as it is; make its spiking layers so, or leave gradient out",
+                stacklevel=3,
+            )
         # A model among the options (the source of a transfer) is prepared like the one under attack.
         ready = {key: targeted(value) if isinstance(value, nn.Module) else value for key, value in options.items()}
         for start in range(0, len(images), batch_size):
@@ -197,5 +205,4 @@ def _mode(gradient: GradientMode | str | None) -> GradientMode | None:
         return gradient
     if not isinstance(gradient, str):
         raise UserError(f"gradient must be a mode or its name, such as atan:2, not {gradient!r}")
-    make_mode = importlib.import_module("resnet_spiking.attacks.gradients.names").make_mode
     return make_mode(gradient)

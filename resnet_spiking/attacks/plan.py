@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from resnet_spiking.attacks.bundles import BEST, Stage, stages_for
 from resnet_spiking.attacks.gradients.names import make_mode
+from resnet_spiking.attacks.gradients.neurons import spiking_neurons
 from resnet_spiking.attacks.names import find_attack
 from resnet_spiking.attacks.settings import Settings
-from resnet_spiking.attacks.subjects import Subject, has_spikes
+from resnet_spiking.attacks.subjects import Subject
 from resnet_spiking.attacks.target import Target
 from resnet_spiking.errors import UserError
 
@@ -62,7 +63,14 @@ def sources_of(stage: Stage, sources: Mapping[str, Target]) -> dict[str, Target]
     if stage.source is None:
         return {}
     return {
-        name: source.using(make_mode("atan:2" if has_spikes(source.model) else "own"))
+        name: source.using(make_mode("atan:2" if _replaceable(source) else "own"))
         for name, source in sources.items()
         if (name == "default") == (stage.source == "default")
     }
+
+
+def _replaceable(source: Target) -> bool:
+    try:
+        return bool(spiking_neurons(source.model))
+    except UserError:
+        return False

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from neurons.base import Neuron
+from resnet_spiking.attacks.gradients.neurons import has_spikes
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.images import ImageSet
 from resnet_spiking.errors import UserError
@@ -64,11 +65,6 @@ class Sample:
     def pixels(self, rows: Tensor | None = None) -> Tensor:
         """Return all images, or those at ``rows`` of the sample, ``float32 [B, C, H, W]`` in [0, 1]."""
         return self.images.pixels(self.indices if rows is None else self.indices[rows])
-
-
-def has_spikes(model: nn.Module) -> bool:
-    """Say whether some layer of the model fires."""
-    return any(isinstance(module, Neuron) and module.spiking for module in model.modules())
 
 
 def load_subjects(runs: list[Path], *, weights: str | None = None) -> tuple[list[Subject], list[str]]:

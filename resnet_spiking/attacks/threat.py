@@ -12,6 +12,8 @@ from torch import Tensor
 from resnet_spiking.attacks.names import NORMS, Norm
 from resnet_spiking.errors import UserError, check_known
 
+LEAST = 1e-3
+"""Of an L2 radius at most this share is given up to rounding; a ball that is hardly wider than it has nothing else."""
 WIDEST = 1e6
 """An L2 radius above that of any image; what an attack makes of it stays within fp32."""
 
@@ -52,14 +54,18 @@ class Threat:
         """Return the point of the ball and the box that belongs to ``moved`` [B, C, H, W].
 
         Linf: the nearest one. L2: scaled back to the ball, then clipped to the box, which can only
-        bring it nearer to ``images`` (they lie in the box).
+        bring it nearer to ``images`` (they lie in the box). The ball is made smaller by what rounding D pixels can add,
+        ``sqrt(D)`` times half a step of a pixel near 1, so that no image leaves it by that.
         """
         change = moved - images
         if self.norm == "linf":
             change = change.clamp(-self.eps, self.eps)
         else:
-            length = per_image(change).norm(dim=1).clamp_min(torch.finfo(change.dtype).tiny)
-            change = change * expand((self.eps / length).clamp_max(1.0), change)
+            flat = per_image(change)
+            rounding = math.sqrt(flat.shape[1]) * torch.finfo(change.dtype).eps / 4
+            length = norm_of(change, "l2", torch.float64).clamp_min(torch.finfo(change.dtype).tiny)
+            share = (max(self.eps - rounding, self.eps * (1 - LEAST)) / length).clamp_max(1.0)
+            change = change * expand(share.to(change.dtype), change)
         return (images + change).clamp(0, 1)
 
     def size(self, change: Tensor) -> Tensor:
@@ -95,12 +101,14 @@ class Threat:
         return self.project(images + self.eps * noise, images)
 
 
-def norm_of(change: Tensor, norm: str) -> Tensor:
-    """Return the Linf or L2 norm ``[B]`` of each image."""
+def norm_of(change: Tensor, norm: str, dtype: torch.dtype | None = None) -> Tensor:
+    """Return the Linf or L2 norm ``[B]`` of each image, computed in ``dtype`` (its own when None)."""
     flat = per_image(change)
     if not flat.shape[1]:
-        return flat.new_zeros(len(flat))
-    return flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
+        return flat.new_zeros(len(flat), dtype=dtype or flat.dtype)
+    if norm == "linf":
+        return flat.abs().amax(1).to(dtype or flat.dtype)
+    return torch.linalg.vector_norm(flat, dim=1, dtype=dtype)
 
 
 def over_mean(gradient: Tensor) -> Tensor:

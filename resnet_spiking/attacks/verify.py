@@ -10,12 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from resnet_spiking.attacks.bundles import BUNDLES, stages_for
 from resnet_spiking.attacks.chunk import ROUNDING
-from resnet_spiking.attacks.examples import Examples
+from resnet_spiking.attacks.examples import BROKEN, NOT_TRIED, Examples
 from resnet_spiking.attacks.figures import figures_of, paired, trap
+from resnet_spiking.attacks.names import ATTACKS, find_attack
 from resnet_spiking.attacks.subjects import Sample, Subject, load_sample, load_subjects
-from resnet_spiking.attacks.target import attackable, make_target
+from resnet_spiking.attacks.target import Target, attackable, make_target
+from resnet_spiking.attacks.threat import parse_eps
 from resnet_spiking.attacks.trust.suite import NAMES, unreliable
 from resnet_spiking.errors import UserError
 from resnet_spiking.randomness import generator_for
@@ -28,6 +32,9 @@ from resnet_spiking.storage.whereabouts import places
 BATCH = 100
 # A deterministic model on another machine may round a borderline logit the other way.
 TOLERANCE = 5e-3
+# A stochastic model may take back a verdict, and a borderline one several times.
+AGAIN = 5
+DOUBTFUL = 1e-2
 
 
 def verify_result(
@@ -43,7 +50,10 @@ def verify_result(
     Compared: hashes of stored images, models and data; stored clean images with the data; ball, box and
     finiteness; every reported figure with what the table per example says; and clean and adversarial images as the
     model classifies them now, a stochastic one from draws that the evaluation has not seen. A
-    stochastic figure agrees within three standard errors of the rescoring, a deterministic one within half a point.
+    stochastic figure agrees within three standard errors of the rescoring, a deterministic one within half a point, and
+    no more verdicts than that may have changed, in either direction: of a stochastic model 1 % of the images, by six
+    verdicts in a row. The attacks of each model must be those of the named bundle, as this version has it. What the
+    trust checks found is read, not measured again: most need attacks.
 
     Raises ``UserError`` when a file, a run or the data is missing.
     """
@@ -80,6 +90,7 @@ def compare(
         exact("data sha256", result["data_sha256"], sample.data_sha256),
         same("indices", result["indices"], sample.indices.tolist()),
         exact("table.csv", _read(folder / "table.csv"), csv_text(result)),
+        *_terms(result),
     ]
     tables: dict[str, Examples] = {}
     for entry in result["models"]:
@@ -118,6 +129,7 @@ def _consistent(
     rows.append(same(f"{name}: checks", [check["name"] for check in entry["checks"]], list(NAMES)))
     rows.append(same(f"{name}: eps", result["eps"], table.eps.tolist()))
     rows.append(exact(f"{name}: norm", result["norm"], table.norm))
+    rows += _bookkeeping(entry, table)
     kept = table.is_broken
     sound = bool(np.isfinite(table.adversarial).all())
     if kept.any():
@@ -125,6 +137,69 @@ def _consistent(
         sound &= 0 <= float(table.adversarial.min()) and float(table.adversarial.max()) <= 1
     rows.append(exact(f"{name}: ball, box, finite", "inside", "inside" if sound else "outside"))
     return rows
+
+
+def _bookkeeping(entry: dict[str, Any], table: Examples) -> list[Comparison]:
+    """Compare what the table says of an image in several places: one figure must follow from another."""
+    name, count = entry["name"], len(table.eps)
+    fell = (table.tried == BROKEN).any(1)
+    first = np.where(fell.any(0), fell.argmax(0), count)
+    kept = table.is_broken
+    by = np.where(kept, table.tried[np.minimum(table.broken, count - 1), table.broken_by, np.arange(len(table))], 0)
+    untried = (table.tried[:, :, ~table.clean_correct] == NOT_TRIED).all()
+    agrees = (first == table.broken).all() and ((by == BROKEN) == kept).all() and ((table.broken_by >= 0) == kept).all()
+    rows = [
+        exact(f"{name}: who fell, and to what", "as tried", "as tried" if agrees and untried else "otherwise"),
+        same(f"{name}: attacks", entry["stages"], table.stages.tolist()),
+    ]
+    found = table.minimum_norm
+    late = table.clean_correct & (np.searchsorted(table.eps + ROUNDING, found) < table.broken)
+    rows.append(_none(f"{name}: standing within their minimum norm", int(late.sum()), 0))
+    if not entry["stochastic"]:
+        distance = table.distance(table.norm)
+        late = kept & (np.searchsorted(table.eps + ROUNDING, distance) < table.broken)
+        rows.append(_none(f"{name}: standing at an eps that holds their image", int(late.sum()), 0))
+        if len(table.stages) and find_attack(str(table.stages[0]).split("+")[0].split("-")[0]).kind == "minimum-norm":
+            other = kept & (table.broken_by == 0) & ~np.isclose(found, distance, rtol=1e-6, atol=ROUNDING)
+            rows.append(_none(f"{name}: minimum norms that are not their image's", int(other.sum()), 0))
+    return rows
+
+
+def _none(figure: str, found: int, allowed: int) -> Comparison:
+    """Compare a number of images that should be none, of which ``allowed`` are."""
+    return Comparison(figure, 0, found, found <= allowed)
+
+
+def _terms(result: dict[str, Any]) -> list[Comparison]:
+    """Compare what a figure is called with what was done."""
+    settings = result["settings"]
+    bundle = BUNDLES.get(result["bundle"])
+    labels = [_radius(label) for label in result["eps_labels"]]
+    rows = [
+        same("eps of the labels", labels, result["eps"]),
+        same("settings.eps", settings["eps"], result["eps"]),
+        exact("settings.norm", settings["norm"], result["norm"]),
+        exact("settings.bundle", settings["bundle"]["name"], result["bundle"]),
+    ]
+    if bundle or result["bundle"] in ATTACKS:
+        rows.append(exact("indicative", str(result["indicative"]), str(bundle is None or bundle.indicative)))
+    if bundle is None:
+        return rows
+    stages = (*([bundle.minimum_norm] if bundle.minimum_norm else []), *bundle.stages)
+    for entry in result["models"]:
+        chosen = stages_for(stages, spiking=entry["spiking"], stochastic=entry["stochastic"])
+        # A bundle may be another one in another version: then a result is of a bundle that has this name no more.
+        planned = sorted(stage.label for stage in chosen)
+        done = sorted([*entry["stages"], *entry["skipped"]])
+        rows.append(same(f"{entry['name']}: attacks of {result['bundle']}", done, planned))
+    return rows
+
+
+def _radius(label: str) -> float | str:
+    try:
+        return parse_eps(label)
+    except UserError:
+        return label
 
 
 def _clean_images(name: str, table: Examples, sample: Sample) -> Comparison:
@@ -156,7 +231,8 @@ def _rescored(
     name = entry["name"]
     model = subject.model.to(device).to(memory_format=torch.channels_last)
     count = len(table)
-    clean, standing = np.zeros(count, bool), np.zeros(count, bool)
+    clean, standing, predicted = np.zeros(count, bool), np.zeros(count, bool), table.clean_prediction.copy()
+    against = {"clean": np.zeros(count, bool), "adversarial": np.zeros(count, bool)}
     with attackable(model):
         images, adversarial = torch.from_numpy(table.clean()), torch.from_numpy(table.adversarial)
         try:
@@ -169,19 +245,51 @@ def _rescored(
         for start in range(0, count, BATCH):
             part = slice(start, start + BATCH)
             labels = torch.from_numpy(table.label[part]).to(device)
-            for kind, pixels, found in (("clean", images, clean), ("adversarial", adversarial, standing)):
+            for kind, pixels, recorded, found in (
+                ("clean", images, table.clean_correct, clean),
+                ("adversarial", adversarial, table.clean_correct & ~table.is_broken, standing),
+            ):
                 draw = generator_for(result["seed"], "verify", name, kind, start, device=device)
-                found[part] = target.correct(pixels[part].to(device), labels, draw).cpu().numpy()
+                batch = pixels[part].to(device)
+                found[part] = target.correct(batch, labels, draw).cpu().numpy()
+                against[kind][part] = _contradicted(target, batch, labels, recorded[part], found[part], draw)
+                if kind == "clean" and not target.stochastic:
+                    predicted[part] = target.logits(batch, draw).mean(0).argmax(1).cpu().numpy()
             progress(min(start + BATCH, count))
-    rows = [_close(f"{name}: clean accuracy, rescored", table.clean_correct, clean, target.stochastic)]
+    # An adversarial image is kept of those that fell; of the others the clean one, which was compared already.
+    against["adversarial"] &= table.is_broken
+    allowed = max(1, int(DOUBTFUL * count)) if target.stochastic else int(TOLERANCE * count)
+    rows = [
+        _none(f"{name}: {kind} images with another verdict, rescored", int(found.sum()), allowed)
+        for kind, found in against.items()
+    ]
+    rows.append(
+        _none(
+            f"{name}: clean images of another class, rescored",
+            int((predicted != table.clean_prediction).sum()),
+            allowed,
+        )
+    )
+    rows.append(_close(f"{name}: clean accuracy, rescored", table.clean_correct, clean, target.stochastic))
     for radius, label in enumerate(result["eps_labels"]):
         reported = table.surviving(radius)
         # What is broken in the table but classified correctly now still stands.
-        again = np.where(
-            table.is_broken & (table.broken <= radius), standing & table.clean_correct, table.clean_correct
-        )
+        again = np.where(table.is_broken & (table.broken <= radius), standing & clean, clean)
         rows.append(_close(f"{name}: accuracy at {label}, rescored", reported, again, target.stochastic))
     return rows
+
+
+def _contradicted(
+    target: Target, images: Tensor, labels: Tensor, recorded: np.ndarray, found: np.ndarray, draw: torch.Generator
+) -> np.ndarray:
+    """Say which verdicts ``[B]`` are not what was recorded; of a stochastic model, by ``AGAIN`` further ones each."""
+    wrong = recorded != found
+    for _ in range(AGAIN if target.stochastic else 0):
+        rows = wrong.nonzero()[0]
+        if len(rows):
+            there = torch.from_numpy(rows).to(images.device)
+            wrong[rows] = target.correct(images[there], labels[there], draw).cpu().numpy() == found[rows]
+    return wrong
 
 
 def _close(figure: str, recorded: np.ndarray, found: np.ndarray, stochastic: bool) -> Comparison:

@@ -76,6 +76,19 @@ def test_l2_projection_keeps_the_direction() -> None:
     assert (found - images).flatten().tolist() == pytest.approx([0.06, 0.08])
 
 
+@pytest.mark.parametrize("side", [8, 64, 224])
+@pytest.mark.parametrize("eps", [0.125, 1.0, 5.0, 10.0, 300.0])
+def test_no_image_leaves_the_l2_ball_by_rounding(side: int, eps: float, generator: torch.Generator) -> None:
+    images = torch.rand((2, 3, side, side), generator=generator)
+    moved = images + 1e3 * torch.randn(images.shape, generator=generator)
+    change = Threat("l2", eps).project(moved, images).double() - images.double()
+    length = change.square().sum((1, 2, 3)).sqrt()
+    assert bool((length <= eps).all())
+    inward = torch.where(images > 0.5, -1e-4, 1e-4)  # nothing is cut by the box
+    change = Threat("l2", 0.001).project(images + inward, images) - images
+    assert float(change.double().square().sum((1, 2, 3)).sqrt().min()) > 0.00098
+
+
 @settings(max_examples=30)
 @given(exponent=st.integers(-37, 37), seed=st.integers(0, 99))
 def test_directions_of_tiny_and_huge_gradients(exponent: int, seed: int) -> None:

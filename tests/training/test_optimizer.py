@@ -11,7 +11,7 @@ from resnet_spiking.network.backbone import split_resnet
 from resnet_spiking.network.build import build_default, build_spiking
 from resnet_spiking.training.optimizer import make_optimizer
 
-CONFIG = RunConfig(neuron="lif", weights="none", freeze_depth=0, image_size=32, lr=0.01, head_lr=0.5)
+CONFIG = RunConfig(neuron="lif", weights="none", freeze_depth=0, image_size=32, lr=0.01, head_lr=0.5, precision="fp32")
 
 
 def peaks(config: RunConfig) -> dict[str, float]:

@@ -18,6 +18,18 @@ _LIBRARY_NEURONS = {
 }
 
 
+def is_library_neuron(module: nn.Module) -> bool:
+    """Say whether a spiking layer comes straight from a library, where no mode reaches it."""
+    return any((kind.__module__.split(".")[0], kind.__name__) in _LIBRARY_NEURONS for kind in type(module).__mro__)
+
+
+def has_spikes(model: nn.Module) -> bool:
+    """Say whether some layer of the model fires, one of ``neurons`` or of a library; others cannot be told."""
+    return any(
+        (isinstance(module, Neuron) and module.spiking) or is_library_neuron(module) for module in model.modules()
+    )
+
+
 def spiking_neurons(model: nn.Module) -> list[Neuron]:
     """Return the spiking neurons inside ``model``; none for a model without spikes, which is differentiated as it is.
 
@@ -25,10 +37,9 @@ def spiking_neurons(model: nn.Module) -> list[Neuron]:
     attack "under another surrogate" would silently keep the layer's own.
     """
     for name, module in model.named_modules():
-        for ancestor in type(module).__mro__:
-            if (ancestor.__module__.split(".")[0], ancestor.__name__) in _LIBRARY_NEURONS:
-                raise UserError(
-                    f"the gradient of {name or 'the model'} ({ancestor.__module__}.{type(module).__name__}) cannot "
-                    "be replaced; make the layer with neurons.make_neuron, or attack with the gradient mode 'own'"
-                )
+        if is_library_neuron(module):
+            raise UserError(
+                f"the gradient of {name or 'the model'} ({type(module).__module__}.{type(module).__name__}) cannot "
+                "be replaced; make the layer with neurons.make_neuron, or attack with the gradient mode 'own'"
+            )
     return [module for module in model.modules() if isinstance(module, Neuron) and module.spiking]

@@ -24,33 +24,51 @@ SMOOTHED_IMAGES = 20
 def zero_gradient(probe: Probe) -> Check:
     """T09: the gradient of cross-entropy and margin is not zero: at the image, at a random start, along APGD's path.
 
-    Beside it: pixels in which it is zero, and neurons that never or always spike on these images.
+    Beside it: pixels in which it is zero, and neurons that never or always spike on these images. Pixels in which no
+    gradient ever was count only if the logits change with them: a model may not read all of an image.
     """
-    title, threshold = "gradients are there", "< 1 % zero gradients, < 50 % zero pixels"
+    title, threshold = "gradients are there", "< 1 % zero gradients, < 50 % zero pixels of those that matter"
     if probe.empty:
         return Check.not_applicable("T09", title, threshold, NO_IMAGE)
     images, labels = probe.batch(probe.rows)
     threat = Threat(probe.settings.norm, probe.eps)
     shares, pixels = [], []
+    flat = torch.ones(images[0].numel(), dtype=torch.bool)
     for name in ("ce", "margin"):
         draw = probe.generator("T09", name)
         for start in (images, threat.random_start(images, draw)):
             target = recording(probe.target, make_mode(probe.mode))
             target.mode.start()
             target.step(start, labels, LOSSES[name], draw)
+            flat &= target.record.always_zero()
             shares.append(target.record.zero_share())
             pixels.append(target.record.zero_pixel_share())
         target = recording(probe.target, make_mode(probe.mode))
         entry = find_attack(f"apgd-{name}")
         options = {**entry.preset, "steps": min(20, probe.checking.steps)}
         entry.load()(target, images, labels, threat, generator=draw, **options)
+        flat &= target.record.always_zero()
         shares.append(target.record.zero_share())
         pixels.append(target.record.zero_pixel_share())
+    unread = 0.0 if _matter(probe, images, flat) else float(flat.float().mean())
+    dead = (max(pixels) - unread) / (1 - unread) if unread < 1 else 0.0
     value = (
         f"{' / '.join(points(share) for share in shares)} % zero (cross-entropy, then margin: at x, at a random start, "
-        f"on the path); {points(max(pixels))} % of pixels{_idle_neurons(probe, images)}"
+        f"on the path); {points(dead)} % of pixels{f', {points(unread)} % unread' if unread else ''}"
+        f"{_idle_neurons(probe, images)}"
     )
-    return Check("T09", title, value, threshold, max(shares) < 0.01 and max(pixels) < 0.5)
+    return Check("T09", title, value, threshold, max(shares) < 0.01 and dead < 0.5)
+
+
+@torch.no_grad()
+def _matter(probe: Probe, images: Tensor, pixels: Tensor) -> bool:
+    """Say whether the logits change where ``pixels [D]`` alone are replaced by noise, by the same draws."""
+    if not pixels.any():
+        return False
+    noise = torch.rand(images.shape, generator=probe.generator("T09", "noise"), device=images.device)
+    other = torch.where(pixels.to(images.device).view_as(images[0]), noise, images)
+    before, after = (probe.target.logits(given, probe.generator("T09", "unread")) for given in (images, other))
+    return not torch.equal(before, after)
 
 
 def _idle_neurons(probe: Probe, images: Tensor) -> str:
@@ -92,11 +110,13 @@ def finite_difference(probe: Probe) -> Check:
     Median cosine between the margin's gradient under the attack's mode and a finite-difference estimate for
     the Gaussian-smoothed margin, ``1/n sum (M(x + s e) - M(x - s e)) / 2s * e``, with s = eps/4 in Linf, and in L2
     eps/(4 sqrt(D)), so that a step of D pixels is as long. From n directions even the true gradient reaches
-    ``sqrt(n/(n + D))`` only: on large images a quarter of that is enough.
+    ``sqrt(n/(n + D))`` only: on large images a quarter of that is enough. On small ones it must be above what an
+    unrelated gradient reaches by chance, three standard deviations ``sqrt(pi / 2 B D)`` of the median of B images.
 
     Source of the estimate: Spall, IEEE TAC 37(3), 1992, with Gaussian directions.
     """
-    title, threshold = "gradient agrees with finite differences", "median cosine >= 0.05, or a quarter of the possible"
+    title = "gradient agrees with finite differences"
+    threshold = "median cosine >= 0.05 and above chance, or a quarter of the possible"
     if probe.empty:
         return Check.not_applicable("T15", title, threshold, NO_IMAGE)
 
@@ -123,7 +143,8 @@ def finite_difference(probe: Probe) -> Check:
     pixels = probe.examples.adversarial[0].size
     possible = math.sqrt(probe.checking.probes / (probe.checking.probes + pixels))
     value = f"{cosine:.3f} of {possible:.3f} over {count} images, {probe.checking.probes} directions"
-    return Check("T15", title, value, threshold, cosine >= min(0.05, possible / 4))
+    chance = 3 * math.sqrt(math.pi / (2 * count * pixels))
+    return Check("T15", title, value, threshold, cosine >= min(max(0.05, chance), possible / 4))
 
 
 def unstable(probe: Probe) -> Check:

@@ -17,12 +17,13 @@ from resnet_spiking.attacks.threat import per_image
 @dataclass
 class Record:
     """What was seen of B images: per step, the images' numbers, their losses, whether the gradient was
-    zero, and the share of pixels in which it was."""
+    zero, the share of pixels in which it was, and in which pixels it was for all images."""
 
     indices: list[Tensor] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     zero: list[Tensor] = field(default_factory=list)
     zero_pixels: list[Tensor] = field(default_factory=list)
+    flat: list[Tensor] = field(default_factory=list)
 
     def curve(self, image: int) -> list[float]:
         """Return the losses of one image, step by step."""
@@ -38,6 +39,10 @@ class Record:
     def zero_pixel_share(self) -> float:
         """Return the share of pixels in which a gradient was zero."""
         return float(torch.cat(self.zero_pixels).mean()) if self.zero_pixels else 0.0
+
+    def always_zero(self) -> Tensor:
+        """Say for each pixel ``[D]`` whether no image had a gradient there at any step."""
+        return torch.stack(self.flat).all(0)
 
 
 class FollowedMode(GradientMode):
@@ -77,6 +82,7 @@ class RecordingTarget(Target):
         self.record.losses.append(found.loss.cpu())
         self.record.zero.append((flat == 0).all(1).cpu())
         self.record.zero_pixels.append((flat == 0).float().mean(1).cpu())
+        self.record.flat.append((flat == 0).all(0).cpu())
         return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ def sensitivity(probe: Probe) -> Check:
 
     Spread S of the accuracies under each surrogate (same attack, same images) and gain U of the union over
     the best of them. Surrogates that leave bit-identical gradients were not in force at all; a slope at the edge of
-    the grid that wins by more than the allowed gain asks for a wider grid.
+    the grid that wins by more than the allowed gain asks for a wider grid. Of a family with two slopes both are edges:
+    where one wins so, the next one beyond it is tried, and must not win as much again.
     """
     title = "surrogate grid is wide enough"
     threshold = "gradients differ; U <= 3 points or one image; no edge ahead by more"
@@ -41,7 +42,9 @@ def sensitivity(probe: Probe) -> Check:
     union = int(np.logical_and.reduce(list(standing.values())).sum())
     count, best = len(probe.rows), min(left.values())
     allowed = max(1, GAIN * count)
-    ahead = _edge_ahead(left, grid)
+    for beyond in _beyond(left, allowed):
+        left[beyond] = int(probe.attack("apgd-ce", mode=beyond, steps=probe.checking.steps).sum())
+    ahead = _edge_ahead(left)
     each = ", ".join(f"{mode} {points(kept / count)}" for mode, kept in left.items())
     value = f"{each} %; S {points((max(left.values()) - best) / count)}, U {points((best - union) / count)} points" + (
         "" if swapped else "; gradients are IDENTICAL: the surrogate is not swapped"
@@ -59,18 +62,37 @@ def _gradients_differ(probe: Probe, grid: Sequence[str]) -> bool:
     return all(not torch.equal(one, other) for place, one in enumerate(found) for other in found[:place])
 
 
-def _edge_ahead(left: dict[str, int], grid: Sequence[str]) -> int:
-    """Return by how many images the flattest or steepest slope of a family beats the best of its other slopes."""
+def _beyond(left: dict[str, int], allowed: float) -> list[str]:
+    """Return, for each family of two slopes of which one wins by more than ``allowed``, the slope beyond that one."""
+    found = []
+    for family, slopes in _families(left).items():
+        if len(slopes) == 2 and abs(left[slopes[0]] - left[slopes[1]]) > allowed:
+            flat, steep = map(_slope, slopes)
+            next_ = flat**2 / steep if left[slopes[0]] < left[slopes[1]] else steep**2 / flat
+            found.append(f"{family}:{next_:g}")
+    return found
+
+
+def _edge_ahead(left: dict[str, int]) -> int:
+    """Return by how many images the flattest or steepest of three slopes or more beats the best of those between."""
     ahead = 0
-    families = {mode.split(":")[0] for mode in grid}
-    for family in families:
-        slopes = sorted(
-            (mode for mode in grid if mode.split(":")[0] == family), key=lambda m: float((m + ":1").split(":")[1])
-        )
+    for slopes in _families(left).values():
         if len(slopes) > 2:
             inner = min(left[mode] for mode in slopes[1:-1])
             ahead = max(ahead, inner - left[slopes[0]], inner - left[slopes[-1]])
     return ahead
+
+
+def _families(modes: Iterable[str]) -> dict[str, list[str]]:
+    """Return family → its modes, the flattest first."""
+    found: dict[str, list[str]] = {}
+    for mode in sorted(modes, key=_slope):
+        found.setdefault(mode.split(":")[0], []).append(mode)
+    return found
+
+
+def _slope(mode: str) -> float:
+    return float((mode + ":1").split(":")[1])
 
 
 def own_surrogate(probe: Probe) -> Check:

@@ -226,9 +226,52 @@ def test_surrogates_that_are_not_swapped_are_noticed(spiking: Probe, monkeypatch
 
 
 def test_the_edge_of_a_grid_that_wins_is_noticed() -> None:
-    grid = ("atan:0.5", "atan:2", "atan:8", "triangle:1", "ste")
-    assert surrogates._edge_ahead({"atan:0.5": 4, "atan:2": 9, "atan:8": 9, "triangle:1": 1, "ste": 0}, grid) == 5
-    assert surrogates._edge_ahead({"atan:0.5": 9, "atan:2": 4, "atan:8": 5, "triangle:1": 1, "ste": 0}, grid) == 0
+    assert surrogates._edge_ahead({"atan:0.5": 4, "atan:2": 9, "atan:8": 9, "triangle:1": 1, "ste": 0}) == 5
+    assert surrogates._edge_ahead({"atan:0.5": 9, "atan:2": 4, "atan:8": 5, "triangle:1": 1, "ste": 0}) == 0
+    assert surrogates._beyond({"atan:8": 2, "atan:2": 9, "triangle:1": 0}, 3) == ["atan:32"]
+    assert surrogates._beyond({"atan:8": 9, "atan:2": 2, "triangle:1": 0}, 3) == ["atan:0.5"]
+    assert surrogates._beyond({"atan:8": 9, "atan:2": 6, "triangle:1": 0}, 3) == []
+
+
+def test_the_edge_of_a_grid_of_two_slopes_is_looked_beyond(spiking: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = len(spiking.rows)
+    standing = {"atan:2": count, "atan:8": count // 2, "triangle:1": count, "atan:32": 0}
+    asked = []
+
+    def attack(name: str, *, mode: str, steps: int) -> np.ndarray[Any, Any]:
+        asked.append(mode)
+        return np.arange(count) < standing[mode]
+
+    monkeypatch.setattr(type(spiking), "attack", lambda self, name, **options: attack(name, **options))
+    found = surrogates.sensitivity(spiking)
+    assert asked == ["atan:2", "atan:8", "triangle:1", "atan:32"]
+    assert found.passed is False
+    assert "atan:32 0.0" in str(found.value)
+    standing["atan:32"] = count // 2
+    assert surrogates.sensitivity(spiking).passed is True
+
+
+class EveryOtherPixel(nn.Module):
+    """Reads a quarter of the pixels of a digit; with ``hidden``, also the others, without a gradient."""
+
+    def __init__(self, hidden: bool) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.inner = cases.linear_digits()
+        self.register_buffer("read", torch.zeros(8, 8))
+        self.read[::2, ::2] = 1
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        rest = pixels.detach() if self.hidden else torch.zeros_like(pixels)
+        return self.inner(pixels * self.read + rest * (1 - self.read))
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_pixels_that_a_model_does_not_read_are_no_masked_gradient(hidden: bool) -> None:
+    with probing(EveryOtherPixel(hidden)) as probe:
+        found = gradients.zero_gradient(probe)
+    assert found.passed is not hidden
+    assert ("75.0 % unread" in str(found.value)) is not hidden
 
 
 def test_own_surrogate_and_other_modes_are_measured(spiking: Probe) -> None:
