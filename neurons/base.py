@@ -126,8 +126,10 @@ class Neuron(nn.Module, ABC):
             state = tuple(resting(current.shape[1:], compute, current) for _ in self.state_names)
         else:
             self._check_state(state, current, compute)
+            state = tuple(part.resolve_neg() for part in state)
         run = self._simulate if self.rule is None else self._run_under_rule
-        spikes, state = run(current.to(compute), state, generator)
+        # Kernels read memory, where a tensor that is negated lazily has the other sign.
+        spikes, state = run(current.to(compute).resolve_neg(), state, generator)
         self._refuse_nan(current, state)
         return spikes.to(current.dtype), state
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resnet_spiking.cache_home import cache_home
 from resnet_spiking.errors import UserError
 from resnet_spiking.thread_wait import yield_busy_cores
 
@@ -112,9 +113,7 @@ def choose_device(name: str) -> torch.device:
 
 def cache_root() -> Path:
     """Return the default feature cache folder, below the user's cache folder."""
-    import os
-
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "resnet_spiking" / "features"
+    return cache_home() / "features"
 
 
 @contextmanager

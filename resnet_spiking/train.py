@@ -195,10 +195,14 @@ def main(
         except Interrupted:
             result = None
     if result is None:
-        click.echo(
-            f"stopped and saved; continue with the same command and --resume --output-dir {shlex.quote(str(output))}",
-            err=True,
-        )
+        if overwrite and (output / "result.json").exists():
+            click.echo(f"stopped and saved; {output} is as it was, and the same command continues", err=True)
+        else:
+            how = "--resume in place of --overwrite" if overwrite else "--resume"
+            click.echo(
+                f"stopped and saved; continue with the same command, {how} and --output-dir {shlex.quote(str(output))}",
+                err=True,
+            )
         raise click.exceptions.Exit(130)
 
     from resnet_spiking.reports.summary import print_summary

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from resnet_spiking.cache_home import cache_home
 from resnet_spiking.data.cifar import load_cifar
 from resnet_spiking.data.digits import load_digits
 from resnet_spiking.data.fashion_mnist import load_fashion_mnist
@@ -28,7 +28,7 @@ def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = Tr
     if name in ("cifar10", "cifar100"):
         return load_cifar(name, data_dir or default_dir(), download=download)
     if name == "fashion-mnist":
-        return load_fashion_mnist(data_dir, default_dir(), download=download)
+        return load_fashion_mnist(data_dir, data_dir or default_dir(), download=download)
     if data_dir is None:
         raise UserError(f"--dataset folder needs --data-dir; {TREE}")
     return load_folder(data_dir, side=side)
@@ -36,4 +36,4 @@ def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = Tr
 
 def default_dir() -> Path:
     """Return where downloads go: below the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "resnet_spiking" / "data"
+    return cache_home() / "data"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +21,7 @@ from resnet_spiking.data.images import ImageSet
 from resnet_spiking.data.transfer import sent
 from resnet_spiking.data.views import PLAIN, Views
 from resnet_spiking.errors import check_known
+from resnet_spiking.storage.files import file_sha256, write_atomically
 
 CPU = torch.device("cpu")
 Report = Callable[[str], None]
@@ -26,6 +29,7 @@ Progress = Callable[[str, int, int], None]
 Compute = Callable[[Tensor, Tensor], Tensor]
 CPU_PART = 32  # images that a CPU takes through the frozen stages at once: more maps than that leave its caches
 BLOCK = 256  # images between two reports of progress
+ABANDONED = 86_400  # seconds
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,9 @@ def keep_features(
     ``identity`` is what the features depend on besides the images and the view (weights hash, architecture,
     image size, precision). Every view has a file of its own, which serves any set of views that it is part of:
     turning ``--flip`` on computes the mirror images alone. A file is written under a temporary name and renamed
-    when it is complete, so a kill leaves nothing half-written and two processes at once do no
-    harm. Without room for what is missing, or with ``cache_dir=None``, ``live`` itself is returned.
+    when it is complete, so a kill leaves nothing half-written and two processes at once do no harm; its sha256 lies
+    beside it, and a file that has another one is made again. Without room for what is missing, or with
+    ``cache_dir=None``, ``live`` itself is returned.
     """
     if cache_dir is None:
         return live
@@ -97,7 +102,7 @@ def keep_features(
         cache_dir / f"{content_key(identity, live.images.sha256, made, str(dtype), list(shape), where)}.npy"
         for made in live.views.described()
     ]
-    missing = [view for view, path in enumerate(paths) if not _intact(path, shape, dtype)]
+    missing = [view for view, path in enumerate(paths) if not _intact(path, shape, dtype, report)]
     if missing:
         size = int(np.prod(shape)) * sample.element_size() * len(missing)
 
@@ -106,6 +111,7 @@ def keep_features(
 
         try:
             cache_dir.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(cache_dir)
             free = shutil.disk_usage(cache_dir).free
             if size > free * 0.95:
                 need, room = _readable(size), _readable(free)
@@ -149,6 +155,7 @@ def _write(
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        write_atomically(_record(path), lambda temporary: temporary.write_text(file_sha256(Path(name)) + "\n"))
         Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
@@ -168,12 +175,33 @@ def _rows(features: Tensor) -> Tensor:
     return features.permute(0, 2, 3, 1) if features.ndim == 4 else features
 
 
-def _intact(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> bool:
+def _intact(path: Path, shape: tuple[int, ...], dtype: torch.dtype, report: Report) -> bool:
+    """Say whether a file holds what was written: its bytes are read once, as each epoch will."""
     try:
         array = np.load(path, mmap_mode="r")
-    except (ValueError, OSError, EOFError):  # a file that is not there included
+        written = _record(path).read_text().strip()
+    except FileNotFoundError:
         return False
-    return array.shape == shape and array.dtype == (np.uint16 if dtype == torch.bfloat16 else np.float32)
+    except (ValueError, OSError, EOFError):
+        written, array = "", np.zeros(0)
+    fits = array.shape == shape and array.dtype == (np.uint16 if dtype == torch.bfloat16 else np.float32)
+    if fits and file_sha256(path) == written:
+        return True
+    report(f"{path} is damaged: computing its features again")
+    return False
+
+
+def _record(path: Path) -> Path:
+    """Return the file with the sha256 of the features in ``path``."""
+    return path.with_suffix(".sha256")
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Delete temporary files that no process has written to for a day: each is as large as what it was to become."""
+    for left in folder.glob("*.tmp"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                left.unlink()
 
 
 def _map(path: Path) -> Tensor:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import secrets
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 LEAST_ROOM = 1 << 16
-"""Bytes: a disk with less beside a file that could not be written is full."""
+"""Bytes: a file that could not be written, and cannot be given as many more, has met the end of a disk or a limit."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -31,12 +29,30 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             raise  # of another file, such as the one to be copied
         raise OSError(error.errno, error.strerror, str(path)) from None
     except Exception as error:
-        # Writers in C++ and Rust say of a full disk what they were doing: "unexpected pos 10688 vs 10582".
-        if shutil.disk_usage(path.parent).free < LEAST_ROOM:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        # Writers in C++ and Rust say of a full disk, or of a limit, what they were doing: "unexpected pos 10688".
+        if reason := _refusal(temporary):
+            raise OSError(reason.errno, reason.strerror, str(path)) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _refusal(file: Path) -> OSError | None:
+    """Return what the system says to ``LEAST_ROOM`` more bytes at the end of ``file``; None where it takes them."""
+    try:
+        with file.open("ab") as handle:
+            handle.write(bytes(LEAST_ROOM))
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError as error:
+        return error
+    return None
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Delete what processes that were killed left half-written in ``folder``; call it where no other one writes."""
+    for left in folder.glob(".*.tmp"):
+        left.unlink(missing_ok=True)
 
 
 def temporary_beside(path: Path) -> Path:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 
+from resnet_spiking.storage.whereabouts import home_prefix
+
 LIBRARIES = ("torch", "torchvision", "snntorch", "norse", "numpy", "safetensors", "resnet_spiking")
 
 
@@ -45,7 +47,9 @@ def command_line(arguments: Sequence[str]) -> str:
 
 
 def _quoted(word: str) -> str:
-    home = f"{Path.home()}{os.sep}"
+    home = home_prefix()
+    if home is None:
+        return shlex.quote(word)
     option, equals, value = word.partition("=")
     if equals and value.startswith(home):
         # Only a word that begins with ~ is expanded.

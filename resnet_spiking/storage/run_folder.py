@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,12 +13,13 @@ from resnet_spiking.config import RunConfig
 from resnet_spiking.data.images import MEMORY, Dataset
 from resnet_spiking.environment import Environment
 from resnet_spiking.errors import UserError
-from resnet_spiking.storage.files import write_json
+from resnet_spiking.storage.files import remove_temporaries, write_json
 from resnet_spiking.storage.lock import LOCK, exclusive
 from resnet_spiking.storage.records import Kind, check_record
 from resnet_spiking.storage.whereabouts import from_folder, named, places
 
 FORMAT = 1
+SHARED_DEFAULT = re.compile("default-[0-9a-f]{16}")
 
 # The field, in config.json and in result.json, that tells one kind from the other.
 _MARKS: dict[Kind, str] = {"run": "config", "evaluation": "models"}
@@ -71,6 +73,11 @@ def check_output(folder: Path, kind: Kind) -> None:
         raise UserError(f"--output-dir {str(folder)!a} is not UTF-8; name another folder") from None
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output-dir {folder} is a file; name a folder")
+    if SHARED_DEFAULT.fullmatch(folder.resolve().name):
+        raise UserError(
+            f"--output-dir {folder} has the name of a Default that runs beside it share, which is trained and "
+            "continued for them by itself; choose another"
+        )
     written = [name for name in _WRITTEN[kind] if (folder / name).exists()]
     try:
         stored = json.loads((folder / "config.json").read_text())
@@ -150,6 +157,7 @@ def held_folder(output: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"cannot write to {output} ({error.strerror}); choose another --output-dir") from None
     with exclusive(output, busy=f"another command writes to {output}; wait for it, or choose another --output-dir"):
+        remove_temporaries(output)
         try:
             yield
         finally:

@@ -13,9 +13,16 @@ def beside(run: Path) -> Path:
 
 def named(place: Path) -> str:
     """Return ``place`` as it was given, with ``~`` for the user's home folder, since results are published."""
-    home = f"{Path.home()}{os.sep}"
-    text = str(place)
-    return f"~/{text.removeprefix(home)}" if text.startswith(home) else text
+    home, text = home_prefix(), str(place)
+    return f"~/{text.removeprefix(home)}" if home and text.startswith(home) else text
+
+
+def home_prefix() -> str | None:
+    """Return how paths in the user's home folder begin; None for a user without one."""
+    try:
+        return f"{Path.home()}{os.sep}"
+    except RuntimeError:
+        return None
 
 
 def from_folder(place: Path, folder: Path) -> str:
@@ -35,4 +42,5 @@ def places(folder: Path, way: str | None, name: str) -> list[Path]:
 
 
 def _expanded(text: str) -> Path:
-    return Path.home() / text.removeprefix("~/") if text.startswith("~/") else Path(text)
+    home = home_prefix()
+    return Path(home) / text.removeprefix("~/") if home and text.startswith("~/") else Path(text)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import zipfile
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,13 @@ UNLOADABLE = (
     pickle.UnpicklingError,
 )
 
-_PROGRESS: dict[str, Shape] = {"epoch": count, "step": count, "sums": dict, "history": [{"seconds": number}]}
+_PROGRESS: dict[str, Shape] = {
+    "epoch": count,
+    "step": count,
+    "sums": dict,
+    "history": [{"seconds": number}],
+    "threads?": [count],
+}
 
 
 def save_model(path: Path, network: nn.Module, identity: dict[str, str]) -> None:
@@ -108,13 +116,19 @@ def load_state(
     """
     damaged = f"{path} is damaged or no checkpoint; delete it to start this phase again"
     try:
+        with zipfile.ZipFile(path) as archive:
+            # torch's reader does not look whether the bytes are those that were written.
+            if archive.testzip() is not None:
+                raise UserError(damaged)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         stored = RunConfig.from_dict(state["config"]).as_dict()
         different = [name for name, value in config.items() if stored[name] != value]
         # A state of an older version does not say what it stands on.
         begun_on = state.get("basis", basis)
         others = [name for name, value in basis.items() if begun_on.get(name) != value]
-    except UNLOADABLE:
+    except UserError:
+        raise
+    except (*UNLOADABLE, zipfile.BadZipFile, zlib.error):
         raise UserError(damaged) from None
     if different:
         raise UserError(

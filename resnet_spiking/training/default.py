@@ -14,7 +14,7 @@ from resnet_spiking.environment import Environment
 from resnet_spiking.errors import Interrupted
 from resnet_spiking.network.build import build_default
 from resnet_spiking.network.classifier import Decoder
-from resnet_spiking.storage.files import write_json
+from resnet_spiking.storage.files import remove_temporaries, write_json
 from resnet_spiking.storage.lock import LOCK, in_turn
 from resnet_spiking.storage.provenance import provenance
 from resnet_spiking.storage.run_folder import FORMAT, read_json, write_config
@@ -90,11 +90,13 @@ def _waiting(folder: Path, env: Environment) -> Callable[[], None]:
 def _train_default(config: RunConfig, folder: Path, frozen: Frozen, env: Environment) -> Default:
     network = _new_network(config, frozen, env)
     alone = config.default_alone()
-    write_config(folder, alone, frozen.data, env)
+    remove_temporaries(folder)
+    if not (folder / "config.json").exists():
+        write_config(folder, alone, frozen.data, env)
     figures = train_phase(
         network,
         evaluating(network),
-        config.default_part(),
+        _deciding(config),
         basis_of(frozen),
         alone,
         folder,
@@ -117,6 +119,8 @@ def _train_default(config: RunConfig, folder: Path, frozen: Frozen, env: Environ
         "hashes": hashes_of(frozen, folder / "model.safetensors"),
         "provenance": provenance(env.device),
     }
+    # Who began it may have named the same weights otherwise.
+    write_config(folder, alone, frozen.data, env)
     write_json(folder / "result.json", result)
     (folder / "last.ckpt").unlink(missing_ok=True)
     # Who still waits for it, or comes with it in hand, looks for the result first.
@@ -124,7 +128,12 @@ def _train_default(config: RunConfig, folder: Path, frozen: Frozen, env: Environ
     return Default(folder, result, network)
 
 
+def _deciding(config: RunConfig) -> dict[str, object]:
+    """Return the settings that decide a Default by themselves; of the others the hashes and views do."""
+    return {name: value for name, value in config.default_part().items() if name not in ("weights", "flip")}
+
+
 def _default_key(config: RunConfig, frozen: Frozen) -> str:
-    settings = {name: value for name, value in config.default_part().items() if name not in ("weights", "flip")}
+    settings = _deciding(config)
     trunk, data = frozen.trunk, frozen.data
     return content_key(settings, trunk.identity.sha256, trunk.stages_sha256, data.sha256, data.flip)

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,13 +33,14 @@ READ = 16  # steps between two looks at the loss
 @dataclass
 class Progress:
     """Where training stands: epoch and step to do next, sums of the running epoch, finished epochs; the ``devices`` it
-    runs and has run on, which the loop hands on."""
+    runs and has run on and, on a CPU, the numbers of ``threads``, which the loop hands on."""
 
     epoch: int = 0
     step: int = 0
     sums: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     devices: list[str] = field(default_factory=list)
+    threads: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def fit(
             tally.seconds += time.perf_counter() - began
             hooks.on_step(epoch, step, steps)
             if stopping:
-                hooks.save(optimizer, Progress(epoch, step + 1, tally.read(), start.history, start.devices))
+                hooks.save(optimizer, replace(start, epoch=epoch, step=step + 1, sums=tally.read()))
                 raise Interrupted
         sums = tally.read()
         with _finite(epoch, steps - 1):
@@ -124,7 +125,7 @@ def fit(
                 **tested,
             }
         )
-        hooks.save(optimizer, Progress(epoch + 1, 0, {}, start.history, start.devices))
+        hooks.save(optimizer, replace(start, epoch=epoch + 1, step=0, sums={}))
     return start.history
 
 

@@ -56,6 +56,12 @@ def train_phase(
     if len(start.devices) > 1:
         env.report(f"this {phase} phase has run on {' and '.join(start.devices)}: not the bits of one device alone")
 
+    if train.device.type == "cpu":
+        start.threads = sorted({*start.threads, torch.get_num_threads()})
+    if len(start.threads) > 1:
+        numbers = " and ".join(map(str, start.threads))
+        env.report(f"this {phase} phase has run on {numbers} threads: not the bits of one number alone")
+
     def write_metrics(history: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(entry) + "\n" for entry in history)
         write_atomically(folder / "metrics.jsonl", lambda temporary: temporary.write_text(lines))
@@ -91,4 +97,5 @@ def train_phase(
         "predictions": list(final.predictions),
         "seconds": {"training": sum(entry["seconds"] for entry in history)},
         "devices": start.devices,
+        "threads": start.threads,
     }

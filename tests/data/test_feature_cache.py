@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import hashlib
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -102,12 +105,36 @@ def test_a_kill_while_writing_leaves_no_file_and_the_next_run_works(tmp_path: Pa
 
 def test_a_truncated_file_is_written_again(tmp_path: Path, shapes: Dataset) -> None:
     keep(Frozen(), shapes, tmp_path)
-    file = next(tmp_path.iterdir())
+    file = next(tmp_path.glob("*.npy"))
     file.write_bytes(file.read_bytes()[:-100])
     frozen = Frozen()
     cached = keep(frozen, shapes, tmp_path)
     assert frozen.seen == 1 + len(shapes.train)
     assert cached.stored is not None
+
+
+@pytest.mark.parametrize("damaged", ["npy", "sha256"])
+def test_a_file_with_other_bytes_is_written_again(tmp_path: Path, shapes: Dataset, damaged: str) -> None:
+    keep(Frozen(), shapes, tmp_path)
+    wanted = {path.suffix: path.read_bytes() for path in tmp_path.iterdir()}
+    (file,) = tmp_path.glob(f"*.{damaged}")
+    with file.open("r+b") as handle:
+        handle.seek(file.stat().st_size // 2)
+        handle.write(b"\0\1")
+    lines: list[str] = []
+    keep(Frozen(), shapes, tmp_path, lines=lines)
+    assert lines[0].endswith(".npy is damaged: computing its features again")
+    assert {path.suffix: path.read_bytes() for path in tmp_path.iterdir()} == wanted
+    (file,) = tmp_path.glob("*.sha256")
+    assert file.read_text() == hashlib.sha256(wanted[".npy"]).hexdigest() + "\n"
+
+
+def test_what_nobody_writes_to_any_more_is_removed(tmp_path: Path, shapes: Dataset) -> None:
+    for name, age in (("old", 90_000), ("new", 60)):
+        (tmp_path / f"{name}.tmp").touch()
+        os.utime(tmp_path / f"{name}.tmp", (time.time() - age,) * 2)
+    keep(Frozen(), shapes, tmp_path)
+    assert [path.name for path in tmp_path.glob("*.tmp")] == ["new.tmp"]
 
 
 @pytest.mark.parametrize(

@@ -221,3 +221,18 @@ def test_every_name_is_listed() -> None:
     assert {"lif", "snntorch-lif", "snntorch-synaptic", "norse-lifbox", "norse-lif"} < set(NEURONS)
     assert {"paralif-t", "paralif-sb", "relu"} < set(NEURONS)
     assert set(NEURONS) <= set(list_neurons())
+
+
+@pytest.mark.parametrize("name", ["lif", "paralif-t", "norse-lifbox", "snntorch-lif"])
+def test_a_lazily_negated_current_has_its_sign(name: str) -> None:
+    """Kernels read memory; torch keeps the sign of the imaginary part of a conjugate beside it."""
+    current = torch.complex(torch.rand(1, 1, 1), torch.full((1, 1, 1), -1.5)).conj().imag
+    assert current.is_neg()
+    neuron = make_neuron(name)
+    spikes, state = neuron(current)
+    wanted, end = neuron(current.clone())
+    assert torch.equal(spikes, wanted)
+    assert all(map(torch.equal, state, end))
+    assert spikes.item() == 1
+    negated = tuple(torch.complex(torch.zeros_like(part), -part).conj().imag for part in state)
+    assert torch.equal(neuron(current.clone(), negated)[0], neuron(current.clone(), state)[0])

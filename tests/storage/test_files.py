@@ -2,17 +2,17 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import click
 import pytest
 import torch
 
 from resnet_spiking.storage import files
-from resnet_spiking.storage.files import write_atomically
+from resnet_spiking.storage.files import remove_temporaries, temporary_beside, write_atomically
 from resnet_spiking.terminal import OneLineCommand
 
 
@@ -48,10 +48,36 @@ def test_a_full_disk_is_called_one_whatever_the_writer_says(old: Path, monkeypat
 
     with pytest.raises(RuntimeError, match="unexpected pos"):
         write_atomically(old, write)
-    monkeypatch.setattr(files, "shutil", SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=0)))
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(files.os, "fsync", lambda descriptor: (_ for _ in ()).throw(full))
     found = refusal(old, write)
     assert (found.errno, found.filename) == (errno.ENOSPC, str(old))
     assert isinstance(found.__cause__, RuntimeError)
+
+
+def test_a_limit_on_the_size_of_files_is_called_one(old: Path) -> None:
+    """torch's writer says "unexpected pos 14717888 vs 14717784" of it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)) as refused:
+            write_atomically(old, lambda temporary: torch.save(torch.zeros(1 << 20), temporary))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert refused.value.filename == str(old)
+    assert old.read_text() == "old"
+
+
+def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".last.ckpt.12-ab.tmp", "notes.tmp", "result.json"):
+        (tmp_path / name).write_text(name)
+    remove_temporaries(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.tmp", "result.json"]
+
+
+def test_no_two_processes_write_to_one_temporary_file(tmp_path: Path) -> None:
+    """Two containers that share the folder may give their processes the same number."""
+    assert len({temporary_beside(tmp_path / "x") for _ in range(100)}) == 100
 
 
 def test_a_command_says_it_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

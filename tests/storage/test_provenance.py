@@ -9,7 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import resnet_spiking
+from resnet_spiking.data.datasets import default_dir
+from resnet_spiking.errors import UserError
 from resnet_spiking.storage.provenance import command_line
+from resnet_spiking.storage.whereabouts import named, places
+from resnet_spiking.terminal import cache_root
 
 PACKAGE = Path(resnet_spiking.__file__).parent
 
@@ -35,6 +39,20 @@ def test_a_command_names_the_module_and_not_where_home_is(
     monkeypatch.setenv("HOME", str(tmp_path))
     filled = [word.replace("{home}", str(tmp_path)) for word in arguments]
     assert command_line(filled) == expected.replace("{home}", str(tmp_path))
+
+
+def test_a_user_without_a_home_folder_has_results_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert command_line(["mine.py", "--data=/x y"]) == "python mine.py '--data=/x y'"
+    assert named(tmp_path) == str(tmp_path)
+    assert places(tmp_path, None, "~/data") == [Path("~/data")]
+    for where in (cache_root, default_dir):
+        with pytest.raises(UserError, match=r"no home folder .* set XDG_CACHE_HOME"):
+            where()
 
 
 @given(

@@ -4,7 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -91,3 +91,26 @@ def test_a_folder_is_held_by_one_process_and_freed_by_its_death(tmp_path: Path) 
         holder.wait()
         with exclusive(tmp_path, busy="busy"):
             pass
+
+
+def test_another_program_that_holds_the_ledger_is_no_full_disk(tmp_path: Path, ledger: Ledger) -> None:
+    ledger.plan(tasks("a"))
+    ledger._database.execute("PRAGMA busy_timeout = 0")
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(UserError, match="held by another program"):
+            ledger.start("a", "worker 1", "log")
+        other.execute("ROLLBACK")
+    ledger.start("a", "worker 1", "log")
+
+
+def test_a_write_that_raises_something_else_leaves_the_next_one_free(ledger: Ledger) -> None:
+    ledger.plan(tasks("a"))
+    with pytest.raises(TypeError):
+        ledger.note("x", object())
+    with suppress(ZeroDivisionError), ledger._writing() as database:
+        database.execute("UPDATE tasks SET state = 'done'")
+        _ = 1 / 0
+    assert [entry.state for entry in ledger.entries()] == ["waiting"]
+    ledger.note("x", 1)
+    assert ledger.noted("x") == 1

@@ -89,6 +89,48 @@ def test_a_run_that_goes_on_elsewhere_names_both_devices(
     ]
 
 
+def test_a_run_that_goes_on_with_more_threads_says_so(tmp_path: Path, shapes: Dataset) -> None:
+    """Sums in another order have other last bits."""
+    lines: list[str] = []
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        with pytest.raises(Interrupted):
+            train_run(CONFIG, tmp_path / "run", Environment(should_stop=StopAfter(10)), data=shapes)
+        torch.set_num_threads(2)
+        result = train_run(CONFIG, tmp_path / "run", Environment(report=lines.append), data=shapes, resume=True)
+    finally:
+        torch.set_num_threads(before)
+    assert "this spiking phase has run on 1 and 2 threads: not the bits of one number alone" in lines
+    assert result["threads"] == [1, 2]
+    (folder,) = tmp_path.glob("default-*")
+    assert json.loads((folder / "result.json").read_text())["threads"] == [1]
+
+
+def test_a_default_goes_on_for_who_names_the_same_thing_otherwise(tmp_path: Path, shapes: Dataset) -> None:
+    whole = train_run(CONFIG, tmp_path / "whole" / "run", data=shapes)
+    with pytest.raises(Interrupted):
+        train_run(CONFIG, tmp_path / "a", Environment(should_stop=StopAfter(3)), data=shapes)
+    (folder,) = tmp_path.glob("default-*")
+    assert (folder / "last.ckpt").exists()
+    found = train_run(replace(CONFIG, flip=shapes.flip), tmp_path / "b", data=shapes)
+    assert found["hashes"] == whole["hashes"]
+    assert not (folder / "last.ckpt").exists()
+    stored = (json.loads((folder / name).read_text())["config"] for name in ("config.json", "result.json"))
+    assert next(stored) == next(stored)
+
+
+def test_the_folder_of_a_shared_default_is_no_output(tmp_path: Path, shapes: Dataset) -> None:
+    train_run(CONFIG, tmp_path / "run", data=shapes)
+    (folder,) = tmp_path.glob("default-*")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (tmp_path / "link").symlink_to(folder)
+    for output, options in ((folder, {"resume": True}), (folder, {"overwrite": True}), (tmp_path / "link", {})):
+        with pytest.raises(UserError, match="a Default that runs beside it share"):
+            train_run(CONFIG, output, data=shapes, **options)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 @pytest.mark.parametrize("train", ["decoder", "head"])
 @pytest.mark.parametrize("neuron", ["snntorch-lif", "paralif-sb"])
 def test_an_interrupted_run_resumes_to_the_same_bytes(tmp_path: Path, shapes: Dataset, neuron: str, train: str) -> None:
@@ -521,9 +563,12 @@ def test_a_checkpoint_that_no_run_wrote_is_refused(tmp_path: Path, shapes: Datas
         train_run(CONFIG, tmp_path / "run", Environment(should_stop=StopAfter(10)), data=shapes)
     path = tmp_path / "run" / "last.ckpt"
     whole = path.read_bytes()
-    path.write_bytes(whole[:3000])
-    with pytest.raises(UserError, match="damaged"):
-        train_run(CONFIG, tmp_path / "run", data=shapes, resume=True)
+    flipped = bytearray(whole)
+    flipped[len(whole) // 3] ^= 0x40
+    for damaged in (whole[:3000], flipped):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"last\.ckpt is damaged or no checkpoint"):
+            train_run(CONFIG, tmp_path / "run", data=shapes, resume=True)
     path.write_bytes(whole)
     state = torch.load(path, weights_only=True)
     progress = state["progress"]
