@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from neurons.names import NEURONS, PEERS, list_neurons
     from neurons.parameters import MODES, RESETS, SURROGATES, Mode, NeuronParameters
     from neurons.registry import make_neuron, native_parameters, register, unregister
-    from neurons.rule import backward_rule
+    from neurons.replay import Replay, ReplayError
+    from neurons.rule import Rule, backward_rule
     from neurons.surrogate import Surrogate, surrogate_override
     from neurons.unroll import State
 
@@ -34,6 +35,9 @@ _HOMES = {
     "NeuronParameters": "neurons.parameters",
     "RESETS": "neurons.parameters",
     "SURROGATES": "neurons.parameters",
+    "Replay": "neurons.replay",
+    "ReplayError": "neurons.replay",
+    "Rule": "neurons.rule",
     "make_neuron": "neurons.registry",
     "native_parameters": "neurons.registry",
     "register": "neurons.registry",
@@ -53,6 +57,9 @@ __all__ = [
     "NaNError",
     "Neuron",
     "NeuronParameters",
+    "Replay",
+    "ReplayError",
+    "Rule",
     "State",
     "Surrogate",
     "backward_rule",

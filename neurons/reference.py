@@ -17,7 +17,11 @@ from torch import Tensor
 
 
 def antiderivative(name: str, k: float, x: Tensor) -> Tensor:
-    """G with G' = g, the surrogate derivative `name` of slope `k` (up to a constant)."""
+    """G with G' = g, the surrogate derivative `name` of slope `k` (up to a constant), at x of any shape.
+
+    atan: arctan(pi k x / 2) / pi; fast_sigmoid: x / (1 + k |x|); sigmoid: 1 / (1 + exp(-k x)); triangle: k (y - k y |y|
+    / 2) and rectangle: k y / 2, both with y = x cut to [-1/k, 1/k]; ste: x. Raises `ValueError` for another name.
+    """
     if name == "atan":
         return torch.atan(math.pi / 2 * k * x) / math.pi
     if name == "fast_sigmoid":
@@ -35,7 +39,10 @@ def antiderivative(name: str, k: float, x: Tensor) -> Tensor:
 
 
 def fire(x: Tensor, name: str, k: float) -> Tensor:
-    """1 where x > 0, else 0; gradient g(x)."""
+    """s = [x > 0] of any shape, with ds/dx = g(x) of the surrogate `name` of slope `k`.
+
+    Raises `ValueError` for another name.
+    """
     soft = antiderivative(name, k, x)
     return (x > 0).to(x.dtype) + (soft - soft.detach())
 
@@ -59,7 +66,14 @@ def lif(
     surrogate: str = "atan",
     slope: float = 2.0,
 ) -> Trace:
-    """LIF, with a synapse when `alpha` is given; starts at rest. Raises `ValueError` for an unknown reset."""
+    """LIF, with a synapse when `alpha` is given; starts at rest, v[-1] = i[-1] = 0. From current x [T, B, *features]:
+
+        i[t] = alpha i[t-1] + x[t]  (without alpha: x[t]),  u[t] = beta v[t-1] + i[t],  s[t] = [u[t] > threshold]
+        v[t] = u[t] (1 - s[t])  (zero),  u[t] - threshold s[t]  (subtract),  u[t]  (none)
+
+    Returns s and the membrane u before the reset. With `detach_reset` the s in v[t] is a constant to gradients. Raises
+    `ValueError` for an unknown reset or surrogate.
+    """
     if reset not in ("zero", "subtract", "none"):
         raise ValueError(f"no reset {reset!r}")
     v = i = torch.zeros_like(current[0])
@@ -93,7 +107,16 @@ def paralif(
     uniform: Tensor | None = None,
     equation_18: bool = False,
 ) -> Trace:
-    """ParaLIF without recurrence, starting at rest.
+    """ParaLIF without recurrence, starting at rest, V[-1] = i[-1] = 0. From current x [T, B, *features]:
+
+        i[t] = alpha i[t-1] + x[t]  (without alpha: x[t]),  V[t] = beta V[t-1] + gain i[t]
+
+    and with n = V, sigmoid(V), tanh(V) or relu(tanh(V)) for the modes that begin with nothing, s, t or tr,
+
+        ...t:  s[t] = [n[t] > n(threshold)]           ...d:  s[t] = [n[t] - n[t-1] > threshold],  n[-1] = 0
+        ...b:  s[t] = [n[t] > uniform[t]]             gs:    s[t] = [2 V[t] + logit(uniform[t]) > 0]
+
+    Returns s and V. Raises `ValueError` for an unknown mode or surrogate.
 
     `threshold` is the rise per step in delta modes; `uniform` [T, B, *features] holds the draws of stochastic modes;
     `equation_18` weighs the gradient of Bernoulli spikes by their probability.

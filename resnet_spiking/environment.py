@@ -12,8 +12,10 @@ import torch
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a run happens and whom it tells. Nothing here changes a result, ``device`` aside.
+    """Where a run or an evaluation happens and whom it tells. Nothing here changes a result, ``device`` aside.
 
+    ``data_dir`` None: where downloads go, as the commands have it; ``cache_dir`` None: frozen features are not kept but
+    computed in every epoch (the commands keep them in ``terminal.cache_root()``).
     ``report(line)`` takes messages, ``progress(label, done, total)`` long work, ``on_epoch(figures)``
     each finished epoch, ``should_stop()`` asks whether to save and stop. ``remember(key, make)``
     returns what ``make()`` returns; one that keeps it lets the next run of the same process

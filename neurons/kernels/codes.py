@@ -8,6 +8,6 @@ RESET_CODES = {name: code for code, name in enumerate(RESETS)}
 SURROGATE_CODES = {name: code for code, name in enumerate(SURROGATES)}
 
 ZERO, SUBTRACT, NONE = (RESET_CODES[name] for name in ("zero", "subtract", "none"))
-ATAN, FAST_SIGMOID, SIGMOID, TRIANGLE, RECTANGLE, STE = (
-    SURROGATE_CODES[name] for name in ("atan", "fast_sigmoid", "sigmoid", "triangle", "rectangle", "ste")
+ATAN, FAST_SIGMOID, SIGMOID, TRIANGLE, RECTANGLE = (
+    SURROGATE_CODES[name] for name in ("atan", "fast_sigmoid", "sigmoid", "triangle", "rectangle")
 )

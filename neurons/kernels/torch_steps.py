@@ -63,7 +63,7 @@ def backward(
     terms: Terms,
     wanted: Wanted,
 ) -> tuple[Tensor | None, ...]:
-    """The equations in `neurons.kernels.numba_cpu.backward`; no `grad_v` or `grad_i` is one of zeros.
+    """The equations in `neurons.kernels.numba_cpu`; no `grad_v` or `grad_i` is one of zeros.
 
     Returns:
         Gradients of the current [T, B, *features], of v0 and i0, and per column [B, *features] those of beta, alpha and

@@ -49,7 +49,8 @@ def attack(
 
     ``model``: any module that maps pixels ``[B, C, H, W]`` in [0, 1] to logits ``[B, classes]``, normalisation
     inside. It is attacked in eval mode; its modules' modes and its parameters' ``requires_grad`` are restored
-    afterwards, and torch's global generator stays as it was. ``name``: one of ``names.ATTACKS`` that has an eps.
+    afterwards, and torch's global generator stays as it was. ``images`` are fp32 or fp64, ``labels [B]`` whole
+    numbers; ``seed`` and ``batch_size`` together fix every draw. ``name``: one of ``names.ATTACKS`` that has an eps.
     ``gradient``: how spikes are differentiated, a mode or its name (``atan:2``, ``assg``, …; default: the surrogate
     that each layer was trained with). ``rule`` and ``draws`` are for stochastic models: what counts as
     misclassified (``majority`` or ``expected``) and how many draws a gradient averages. ``options`` go to the attack.
@@ -87,7 +88,7 @@ def minimum_norm(
     """Return the nearest adversarial image found for each image, its norm, and whether there is one.
 
     As ``attack``, but the attack (``fmn``, ``ddn``, ``deepfool``) looks for the smallest change instead of
-    being given an eps.
+    being given an eps. Norms are in pixels of [0, 1], inf where nothing was found. Raises ``UserError`` as ``attack``.
     """
     entry = _entry(name, norm, minimum=True)
     with torch.inference_mode(False):

@@ -15,7 +15,12 @@ from resnet_spiking.network.readout import READOUTS, read_out
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """A spiking head: ``(Linear -> neuron) x k -> Linear -> readout`` over ``num_steps`` steps."""
+    """A spiking head: ``(Linear -> neuron) x k -> Linear -> readout`` over ``num_steps`` steps.
+
+    ``hidden`` names the width of each of the k layers; ``encoding`` is ``direct`` (the features at every step) or
+    ``rate`` (see ``rate_encode``); ``readout``: see ``read_out``; ``neuron``, ``mode`` and ``parameters``: see
+    ``neurons.make_neuron``.
+    """
 
     neuron: str = "snntorch-lif"
     mode: Mode = "shared"
@@ -54,6 +59,9 @@ class SpikingHead(nn.Module):
 
     With the ``direct`` encoding the input is the same at every step, so the first product is
     computed once. ``rate_encode`` is what the ``rate`` encoding calls; an attack may put its mean there.
+
+    Raises ``ValueError`` for an unknown encoding or readout, no positive width, T < 1 or the readout membrane with
+    beta = 1; and what ``make_neuron`` raises.
     """
 
     on_maps = False

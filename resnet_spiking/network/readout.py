@@ -16,6 +16,8 @@ def read_out(currents: Tensor, readout: str, beta: float) -> Tensor:
     ``mean``: ``1/T sum_t o_t``; ``sum``: ``sum_t o_t``; ``last``: ``o_T``;
     ``membrane``: the time average of a leaky integrator that never fires,
     ``u_t = beta u_{t-1} + (1 - beta) o_t``.
+
+    Raises ``ValueError`` for another readout.
     """
     if readout == "mean":
         return currents.mean(0)

@@ -21,7 +21,7 @@ from resnet_spiking.randomness import generator_for
 from resnet_spiking.training.checkpoint import save_model
 from resnet_spiking.training.default import Default
 from resnet_spiking.training.frozen import Frozen, backbone_identity, basis_of
-from resnet_spiking.training.phase import evaluating, train_phase
+from resnet_spiking.training.phase import Phase, evaluating, train_phase
 from resnet_spiking.training.pooled import remember_pooled
 from resnet_spiking.training.proof import prove
 
@@ -49,21 +49,9 @@ def train_branch(
         # The pooled test features are fp32 in blocks of scoring's size: the head alone scores bit for bit the same.
         train, test = remember_pooled(config, frozen, default, env)
         final_test, scored = test, network.head
-    figures = train_phase(
-        trainee,
-        scored,
-        branch.as_dict(),
-        {**basis_of(frozen), "Default": default.result["hashes"]["model"]},
-        branch,
-        output,
-        "spiking",
-        config.spiking_epochs,
-        train,
-        test,
-        final_test,
-        env,
-        teacher,
-    )
+    phase = Phase("spiking", config.spiking_epochs, trainee, scored, train, test, final_test, teacher)
+    basis = {**basis_of(frozen), "Default": default.result["hashes"]["model"]}
+    figures = train_phase(phase, branch, output, env, settings=branch.as_dict(), basis=basis)
     below_head = default.result.get("operations", {}).get("stages")
     if config.train == "head" and below_head:
         # Scored from pooled features: the stages below are Default's, and ran when it was scored.

@@ -20,7 +20,7 @@ from resnet_spiking.storage.provenance import provenance
 from resnet_spiking.storage.run_folder import FORMAT, read_json, write_config
 from resnet_spiking.training.checkpoint import load_model, save_model
 from resnet_spiking.training.frozen import Frozen, backbone_identity, basis_of, hashes_of, shared_key
-from resnet_spiking.training.phase import evaluating, train_phase
+from resnet_spiking.training.phase import Phase, evaluating, train_phase
 
 PAUSE = 1.0
 """Seconds between two looks at whether another process has finished."""
@@ -93,20 +93,10 @@ def _train_default(config: RunConfig, folder: Path, frozen: Frozen, env: Environ
     remove_temporaries(folder)
     if not (folder / "config.json").exists():
         write_config(folder, alone, frozen.data, env)
-    figures = train_phase(
-        network,
-        evaluating(network),
-        _deciding(config),
-        basis_of(frozen),
-        alone,
-        folder,
-        "default",
-        config.default_epochs,
-        frozen.train,
-        frozen.test,
-        frozen.test,
-        env,
+    phase = Phase(
+        "default", config.default_epochs, network, evaluating(network), frozen.train, frozen.test, frozen.test
     )
+    figures = train_phase(phase, alone, folder, env, settings=_deciding(config), basis=basis_of(frozen))
     save_model(folder / "model.safetensors", network, backbone_identity(config, frozen.trunk))
     result = {
         "format": FORMAT,

@@ -30,7 +30,7 @@ class Muon(torch.optim.AdamW):
     Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; the scale after Liu et al.,
     "Muon is scalable for LLM training", arXiv:2502.16982. ``torch.optim.Muon`` (2.9 and later) takes matrices only, and
     iterates on the whole matrix in bf16, which is slow on processors without it. Here ``precision`` is that of the
-    iteration alone; weights and momentum keep theirs.
+    iteration alone; weights and momentum keep theirs. ``groups``: as for ``torch.optim.AdamW``, with ``orthogonal``.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float, precision: torch.dtype | None = None) -> None:

@@ -101,7 +101,7 @@ def test_a_run_that_goes_on_with_more_threads_says_so(tmp_path: Path, shapes: Da
         result = train_run(CONFIG, tmp_path / "run", Environment(report=lines.append), data=shapes, resume=True)
     finally:
         torch.set_num_threads(before)
-    assert "this spiking phase has run on 1 and 2 threads: not the bits of one number alone" in lines
+    assert "this spiking phase has run on 1 and 2 threads: not the bits of one alone" in lines
     assert result["threads"] == [1, 2]
     (folder,) = tmp_path.glob("default-*")
     assert json.loads((folder / "result.json").read_text())["threads"] == [1]
