@@ -17,6 +17,8 @@ import torch
 import neurons
 from resnet_spiking.attacks.figures import figures_of, paired, trap
 from resnet_spiking.attacks.journal import Journal
+from resnet_spiking.attacks.long_table import write_csv
+from resnet_spiking.attacks.pictures import save_curves, save_panel
 from resnet_spiking.attacks.plan import Plan, plan_for
 from resnet_spiking.attacks.reuse import finished_models, same_terms
 from resnet_spiking.attacks.settings import Settings
@@ -28,8 +30,6 @@ from resnet_spiking.attacks.trust.probe import Probe
 from resnet_spiking.attacks.trust.suite import run_checks, unreliable
 from resnet_spiking.environment import Environment
 from resnet_spiking.errors import UserError
-from resnet_spiking.reports.robustness import write_csv
-from resnet_spiking.reports.robustness_figures import save_curves, save_panel
 from resnet_spiking.storage.files import file_sha256, write_json
 from resnet_spiking.storage.provenance import provenance
 from resnet_spiking.storage.run_folder import FORMAT, check_output, held_folder, read_json

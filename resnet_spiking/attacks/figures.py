@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from resnet_spiking.attacks.examples import BROKEN, NOT_TRIED, Examples
-from resnet_spiking.attacks.statistics import mcnemar, median, wilson
+from resnet_spiking.attacks.minimum import median
+from resnet_spiking.proportions import mcnemar, wilson
 
 
 def figures_of(examples: Examples, order: str = "ascending") -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,3 +58,12 @@ class Nearest:
 
     def result(self) -> MinimumNorm:
         return MinimumNorm(self.images, self.norms, self.norms.isfinite())
+
+
+def median(values: Sequence[float]) -> float | None:
+    """Return the median; None when it is infinite (more than half were never found) or there is no value.
+
+    With an even number of values it is the mean of the middle two.
+    """
+    middle = statistics.median(values) if values else math.inf
+    return middle if math.isfinite(middle) else None

@@ -16,6 +16,7 @@ from resnet_spiking.attacks.bundles import BUNDLES, stages_for
 from resnet_spiking.attacks.chunk import ROUNDING
 from resnet_spiking.attacks.examples import BROKEN, NOT_TRIED, Examples
 from resnet_spiking.attacks.figures import figures_of, paired, trap
+from resnet_spiking.attacks.long_table import csv_text
 from resnet_spiking.attacks.names import ATTACKS, find_attack
 from resnet_spiking.attacks.subjects import Sample, Subject, load_sample, load_subjects
 from resnet_spiking.attacks.target import Target, attackable, make_target
@@ -23,7 +24,6 @@ from resnet_spiking.attacks.threat import parse_eps
 from resnet_spiking.attacks.trust.suite import NAMES, unreliable
 from resnet_spiking.errors import UserError
 from resnet_spiking.randomness import generator_for
-from resnet_spiking.reports.robustness import csv_text
 from resnet_spiking.storage.comparison import Comparison, exact, same
 from resnet_spiking.storage.files import file_sha256
 from resnet_spiking.storage.run_folder import read_json

@@ -1,23 +1,16 @@
-"""Tables of a robustness evaluation: on the terminal and as CSV."""
+"""Tables of a robustness evaluation on the terminal."""
 
 from __future__ import annotations
 
-import csv
-import io
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from resnet_spiking.storage.files import write_atomically
-
-COLUMNS = (
-    "model", "variant", "norm", "eps", "eps_label", "attack", "mode", "accuracy", "low", "high", "tried",
-    "seconds", "forwards_per_image", "backwards_per_image", "head_forwards_per_image", "unreliable",
-)  # fmt: skip
+from resnet_spiking.attacks.wording import level, stamps
 
 
 def print_robustness(result: dict[str, Any], folder: Path) -> None:
@@ -47,15 +40,6 @@ def print_robustness(result: dict[str, Any], folder: Path) -> None:
     console.print(f"verify: {verify}", highlight=False, soft_wrap=True)
 
 
-def stamps(result: dict[str, Any]) -> list[str]:
-    """Return a line ``<model>: UNRELIABLE: <checks>`` for each model with a failed check."""
-    return [
-        f"{entry['name']}: UNRELIABLE: {', '.join(entry['unreliable'])}"
-        for entry in result["models"]
-        if entry["unreliable"]
-    ]
-
-
 def attacked_on(models: Sequence[tuple[str, Sequence[str]]]) -> str:
     """Say on which devices models ``(name, devices)`` were attacked, and which on which where they differ."""
     found: dict[str, list[str]] = {}
@@ -64,34 +48,6 @@ def attacked_on(models: Sequence[tuple[str, Sequence[str]]]) -> str:
     if len(found) == 1:
         return f"attacked on {next(iter(found))}"
     return "attacked on " + "; ".join(f"{devices} ({', '.join(names)})" for devices, names in found.items())
-
-
-def csv_text(result: dict[str, Any]) -> str:
-    """Return the long table: a row per model, radius and attack; ``clean`` and ``worst case`` are attacks there."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    for entry in result["models"]:
-        same = {"model": entry["name"], "variant": entry["variant"], "norm": result["norm"]}
-        same["unreliable"] = " ".join(entry["unreliable"])
-        writer.writerow({**same, "eps": 0.0, "eps_label": "0", "attack": "clean", **_spread(entry["clean"], result)})
-        for label, row in zip(result["eps_labels"], entry["robust"], strict=True):
-            where = {**same, "eps": row["eps"], "eps_label": label}
-            writer.writerow({**where, "attack": "worst case", **_spread(row, result)})
-            for attack, own in row["attacks"].items():
-                writer.writerow({**where, "attack": attack, **_own(own)})
-    return out.getvalue()
-
-
-def write_csv(result: dict[str, Any], path: Path) -> None:
-    """Write ``csv_text`` atomically."""
-    text = csv_text(result)
-    write_atomically(path, lambda temporary: temporary.write_text(text))
-
-
-def level(norm: str) -> Callable[[float], str]:
-    """Return how a radius is printed: Linf in 1/255, L2 as a length of [0, 1] pixels."""
-    return (lambda eps: f"{eps * 255:.3g}/255") if norm == "linf" else (lambda eps: f"{eps:.3g}")
 
 
 def _worst_case(result: dict[str, Any]) -> Table:
@@ -164,16 +120,3 @@ def _checks(entry: dict[str, Any]) -> Table:
 def _percent(row: dict[str, Any]) -> str:
     low, high = row["interval"]
     return f"{row['accuracy']:.1%} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def _spread(row: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    low, high = row["interval"]
-    return {"accuracy": row["accuracy"], "low": low, "high": high, "tried": result["samples"]}
-
-
-def _own(own: dict[str, Any]) -> dict[str, Any]:
-    row: dict[str, Any] = {key: own[key] for key in ("accuracy", "tried", "mode", "seconds") if key in own}
-    for spent in ("forwards", "backwards", "head_forwards"):
-        if spent in own:
-            row[f"{spent}_per_image"] = own[spent] / own["tried"]
-    return row

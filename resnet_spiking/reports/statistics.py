@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from resnet_spiking.attacks.statistics import wilson
+from resnet_spiking.proportions import wilson
 
 CONFIDENCE = 0.95
 

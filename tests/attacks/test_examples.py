@@ -8,8 +8,8 @@ import pytest
 
 from resnet_spiking.attacks.examples import BROKEN, NOT_TRIED, SURVIVED, Examples
 from resnet_spiking.attacks.figures import figures_of, paired, trap
-from resnet_spiking.attacks.statistics import mcnemar, wilson
 from resnet_spiking.errors import UserError
+from resnet_spiking.proportions import mcnemar, wilson
 from resnet_spiking.storage.arrays import load_arrays, save_arrays
 
 

@@ -17,9 +17,9 @@ from resnet_spiking.attacks.bundles import BUNDLES, Bundle, Stage
 from resnet_spiking.attacks.evaluation import evaluate
 from resnet_spiking.attacks.examples import Examples
 from resnet_spiking.attacks.figures import figures_of, trap
+from resnet_spiking.attacks.long_table import write_csv
 from resnet_spiking.attacks.subjects import Subject
 from resnet_spiking.attacks.verify import compare
-from resnet_spiking.reports.robustness import write_csv
 from resnet_spiking.storage.files import file_sha256
 
 SAMPLE = 60

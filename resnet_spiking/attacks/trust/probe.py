@@ -15,8 +15,8 @@ from torch import Tensor
 from resnet_spiking.attacks.bundles import Checking, Stage
 from resnet_spiking.attacks.chunk import attack_chunk
 from resnet_spiking.attacks.journal import Journal
+from resnet_spiking.attacks.minimum import median
 from resnet_spiking.attacks.settings import Settings
-from resnet_spiking.attacks.statistics import median
 from resnet_spiking.attacks.subjects import Sample, Subject
 from resnet_spiking.attacks.sweep import Sweep
 from resnet_spiking.attacks.target import Target

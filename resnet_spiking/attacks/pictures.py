@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_spiking.reports.robustness import level, stamps
+from resnet_spiking.attacks.wording import level, stamps
 from resnet_spiking.storage.files import write_atomically
 
 if TYPE_CHECKING:

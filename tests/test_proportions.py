@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resnet_spiking.attacks.statistics import mcnemar, median, wilson
+from resnet_spiking.attacks.minimum import median
+from resnet_spiking.proportions import mcnemar, wilson
 
 
 @pytest.mark.parametrize(

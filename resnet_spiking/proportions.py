@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 from scipy import stats
 
 
@@ -27,15 +24,3 @@ def mcnemar(better: int, worse: int) -> float:
     Source: McNemar, Psychometrika 12, 1947, in its exact form. Without differing images p = 1.
     """
     return float(stats.binomtest(better, better + worse, 0.5).pvalue) if better + worse else 1.0
-
-
-def median(values: Sequence[float]) -> float | None:
-    """Return the median; None when it is infinite (more than half were never found) or there is no value.
-
-    With an even number of values it is the mean of the middle two.
-    """
-    ordered = sorted(values)
-    if not ordered:
-        return None
-    middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
-    return middle if math.isfinite(middle) else None

@@ -12,8 +12,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "attacks"))
 from test_examples import made_by_hand
 
 from resnet_spiking.attacks.figures import figures_of
-from resnet_spiking.reports.robustness import csv_text, level, stamps
-from resnet_spiking.reports.robustness_figures import COLOURS, MARKERS, curves, panel, save_curves
+from resnet_spiking.attacks.long_table import csv_text
+from resnet_spiking.attacks.pictures import COLOURS, MARKERS, curves, panel, save_curves
+from resnet_spiking.attacks.wording import level, stamps
 
 
 def result() -> dict[str, Any]:
