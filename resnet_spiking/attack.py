@@ -116,7 +116,7 @@ def main(
     settings = make_settings(
         chosen,
         norm,
-        eps.split(",") if eps else RADII.get(norm, ()),
+        eps.split(",") if eps else RADII.get(norm, RADII["linf"]),
         seed=seed,
         batch_size=batch_size,
         rule=rule,
@@ -188,8 +188,8 @@ def _verify(folder: Path, data_dir: Path | None, weights: str | None, device: st
             device=choose_device(device),
             progress=lambda done, total: progress("rescoring", done, total),
         )
-    print_comparison(rows, folder)
     click.echo("what the trust checks found is read, not measured again: that takes attacks")
+    print_comparison(rows, folder)
     raise click.exceptions.Exit(0 if all(row.agrees for row in rows) else 1)
 
 

@@ -14,7 +14,7 @@ def test_networks_are_built_without_a_look_at_any_gpu(monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda *_: pytest.fail("looked at a GPU"))
     before = torch.get_rng_state()
     _, stages = split_resnet("resnet18", 3, side=32)
-    first, second = (build_default(RunConfig(neuron="none"), stages, 512, 10) for _ in range(2))
+    first, second = (build_default(RunConfig(neuron="none", precision="fp32"), stages, 512, 10) for _ in range(2))
     assert torch.equal(first.head.output.weight, second.head.output.weight)
     build_spiking(RunConfig(neuron="lif"), stages, 512, 10)
     assert torch.equal(torch.get_rng_state(), before)
