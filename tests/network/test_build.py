@@ -16,5 +16,5 @@ def test_networks_are_built_without_a_look_at_any_gpu(monkeypatch: pytest.Monkey
     _, stages = split_resnet("resnet18", 3, side=32)
     first, second = (build_default(RunConfig(neuron="none", precision="fp32"), stages, 512, 10) for _ in range(2))
     assert torch.equal(first.head.output.weight, second.head.output.weight)
-    build_spiking(RunConfig(neuron="lif"), stages, 512, 10)
+    build_spiking(RunConfig(neuron="lif", precision="fp32"), stages, 512, 10)
     assert torch.equal(torch.get_rng_state(), before)
