@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 
 from neurons.names import list_neurons
+from neurons.parameters import MODES, RESETS
 from resnet_spiking import schema
 from resnet_spiking.data.names import DATASETS
 from resnet_spiking.errors import UserError, check_known
@@ -16,8 +17,8 @@ LARGEST_BATCH = 65536
 """Images or draws at once: what no memory holds more of."""
 
 CHOICES = {
-    "mode": ("shared", "native"),
-    "reset": ("zero", "subtract", "none"),
+    "mode": MODES,
+    "reset": RESETS,
     "encoding": ("direct", "rate"),
     "readout": ("mean", "sum", "last", "membrane"),
     "train": ("decoder", "head"),

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from resnet_spiking.studies.calibration import Cost, estimate
 from resnet_spiking.studies.checking import check_study
+from resnet_spiking.studies.cost import Cost, estimate
 from resnet_spiking.studies.folder import holds_study
 from resnet_spiking.studies.forecast import makespan
 from resnet_spiking.studies.plan import Task, plan_study

@@ -104,7 +104,8 @@ class Study:
 def read_study(path: Path) -> Study:
     """Read and check a study file. Raises ``UserError`` for anything wrong in it, naming file, block and key."""
     try:
-        values = tomllib.loads(path.read_text())
+        # With or without the mark that some editors put first.
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UserError(f"study file {path} cannot be read ({reason}); give a TOML file, or --preset") from None

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from resnet_spiking.config import CHOICES
 from resnet_spiking.errors import check_known
 from resnet_spiking.network.matrix_units import has_matrix_units
-
-CHOICES = ("auto", "bf16", "fp32")
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
@@ -15,7 +14,7 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
     Raises ``UserError`` for an unknown name.
     """
-    check_known("--precision", name, CHOICES)
+    check_known("--precision", name, CHOICES["precision"])
     if name != "auto":
         return name
     if device.type == "cuda":

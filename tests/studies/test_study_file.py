@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from resnet_spiking.attacks.names import RADII
 from resnet_spiking.errors import UserError
 from resnet_spiking.studies.checking import check_study
 from resnet_spiking.studies.places import absolute, with_places
@@ -146,3 +147,15 @@ def test_paths_become_absolute_and_names_stay(tmp_path: Path, monkeypatch: pytes
     assert study.datasets["mine"].data_dir == tmp_path / "pictures"
     assert study.weights["resnet18"] == str(tmp_path / "w.pth")
     assert study.grids[0]["weights"] == ("none", str(tmp_path / "w.pth"))
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "marked.toml"
+    path.write_bytes(b'\xef\xbb\xbf[[grid]]\nneuron = "lif"\n')
+    assert read_study(path).name == "marked"
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_an_attack_without_radii_has_those_of_the_command(norm: str) -> None:
+    study = parse_study({"name": "s", "grid": [{}], "attack": {"norm": norm}}, "s")
+    assert study.attacks[0].eps == RADII[norm]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from resnet_spiking.studies import calibration
-from resnet_spiking.studies.calibration import estimate
+from resnet_spiking.studies import cost
+from resnet_spiking.studies.cost import estimate
 from resnet_spiking.studies.plan import plan_study
 from resnet_spiking.studies.study_file import parse_study
 
@@ -20,7 +20,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, fixed: float, each: float) -> list[in
         sizes.append(len(given))
         return fixed + each * len(given)
 
-    monkeypatch.setattr(calibration, "_seconds", seconds)
+    monkeypatch.setattr(cost, "_seconds", seconds)
     return sizes
 
 
@@ -30,9 +30,9 @@ def test_what_a_step_costs_by_itself_is_shared_by_its_images(
     monkeypatch: pytest.MonkeyPatch, fixed: float, each: float, batch: int
 ) -> None:
     sizes = clock(monkeypatch, fixed, each)
-    found = calibration._time(lambda features: None, torch.zeros(16, 3, 4, 4), batch)
+    found = cost._time(lambda features: None, torch.zeros(16, 3, 4, 4), batch)
     assert found == pytest.approx((fixed + each * batch) / batch)
-    slow = fixed + 16 * each > calibration.QUICK
+    slow = fixed + 16 * each > cost.QUICK
     assert max(sizes) <= (32 if slow else max(batch, 16))
 
 
@@ -45,7 +45,7 @@ def test_without_a_cache_every_epoch_pays_for_what_is_frozen(train: str) -> None
     tasks = plan_study(parse_study(study, "x"), cached=False)
     kept, live = (estimate(tasks, threads=1, device=torch.device("cpu"), cached=cached) for cached in (True, False))
     config = next(task.run.config for task in tasks if task.run and task.run.is_default)
-    measured = calibration._measure(calibration._trunk_only(replace(config, weights="none")), torch.device("cpu"))
+    measured = cost._measure(cost._trunk_only(replace(config, weights="none")), torch.device("cpu"))
     frozen = measured.train_features * 40 + measured.test_features * 10
     stages = measured.default_test * (40 + 10) if train == "head" else 0
     for task in tasks:
@@ -55,5 +55,5 @@ def test_without_a_cache_every_epoch_pays_for_what_is_frozen(train: str) -> None
 
 def test_a_larger_step_that_happens_to_be_quicker_is_no_gain_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = iter([1.0, 0.9])
-    monkeypatch.setattr(calibration, "_seconds", lambda step, given: next(taken))
-    assert calibration._time(lambda features: None, torch.zeros(16, 8), 90) == pytest.approx(0.01)
+    monkeypatch.setattr(cost, "_seconds", lambda step, given: next(taken))
+    assert cost._time(lambda features: None, torch.zeros(16, 8), 90) == pytest.approx(0.01)
