@@ -198,9 +198,9 @@ def main(
         if overwrite and (output / "result.json").exists():
             click.echo(f"stopped and saved; {output} is as it was, and the same command continues", err=True)
         else:
-            how = "--resume in place of --overwrite" if overwrite else "--resume"
+            how = ", --resume in place of --overwrite, and" if overwrite else " and --resume"
             click.echo(
-                f"stopped and saved; continue with the same command, {how} and --output-dir {shlex.quote(str(output))}",
+                f"stopped and saved; continue with the same command{how} --output-dir {shlex.quote(str(output))}",
                 err=True,
             )
         raise click.exceptions.Exit(130)

@@ -37,8 +37,21 @@ def test_train_then_evaluate_in_another_process(tmp_path: Path) -> None:
     assert (doctored.returncode, doctored.stdout.splitlines()[-1]) == (1, "NOT verified: accuracy")
 
 
-def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "resnet_spiking.train", *SMALL, "--epochs", "4000,1", "--output-dir", "runs/one"]
+@pytest.mark.parametrize(
+    ("option", "before", "said"),
+    [
+        ([], False, "the same command and --resume --output-dir runs/one"),
+        (["--overwrite"], False, "the same command, --resume in place of --overwrite, and --output-dir runs/one"),
+        (["--overwrite"], True, "runs/one is as it was, and the same command continues"),
+    ],
+)
+def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path, option: list[str], before: bool, said: str) -> None:
+    run = [*SMALL, "--epochs", "4000,1", "--output-dir", "runs/one", *option]
+    command = [sys.executable, "-m", "resnet_spiking.train", *run]
+    if before:
+        (tmp_path / "runs" / "one").mkdir(parents=True)
+        for name in ("config.json", "result.json"):
+            (tmp_path / "runs" / "one" / name).write_text('{"config": {}}')
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 100
@@ -48,7 +61,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path) -> None:
         assert process.stderr is not None
         errors = process.stderr.read()
     assert process.returncode == 130
-    assert "--resume --output-dir runs/one" in errors
+    assert said in errors
     assert "Traceback" not in errors
 
 
