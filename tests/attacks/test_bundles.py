@@ -70,3 +70,9 @@ def test_unknown_names_come_with_the_nearest() -> None:
         find_bundle("standart")
     with pytest.raises(UserError, match="apgd-ce"):
         single("apgd-cee")
+
+
+def test_stages_for_models_that_draw_leave_others_out() -> None:
+    stages = (Stage("apgd-margin", "expected", only="stochastic"), Stage("fgsm"))
+    assert [stage.attack for stage in stages_for(stages, spiking=True, stochastic=False)] == ["fgsm"]
+    assert [stage.attack for stage in stages_for(stages, spiking=True, stochastic=True)] == ["apgd-margin", "fgsm"]

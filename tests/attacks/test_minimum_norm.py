@@ -145,3 +145,40 @@ def test_ddn_refuses_linf(generator: torch.Generator) -> None:
     case = linear_case()
     with pytest.raises(UserError, match="l2 only"):
         ddn(target_of(case.model, case.images), case.images, case.labels, norm="linf", generator=generator)
+
+
+class Bright(nn.Module):
+    """Class 1 wins where the mean of the pixels is 0.599 at least; below, the margin rises by 1 as the mean does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.append(images.detach().clone())
+        light = images.mean((1, 2, 3))
+        return torch.stack([0.6 - light, torch.where(light > 0.599, 1.0, 0.0)], dim=1)
+
+
+def test_fmn_looks_at_its_last_step_too(generator: torch.Generator) -> None:
+    from resnet_spiking.attacks.fmn import fmn
+
+    images, labels = torch.full((1, 1, 4, 4), 0.5), torch.zeros(1, dtype=torch.long)
+    found = fmn(target_of(Bright(), images), images, labels, norm="linf", generator=generator, steps=1)
+    assert found.found.all()
+    assert found.norms.item() == pytest.approx(0.1, rel=1e-3)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_fmn_begins_where_the_tangent_crosses_zero(norm: str, generator: torch.Generator) -> None:
+    """On a linear model that is the border: |f| / ||w||_q, q dual to the norm."""
+    from resnet_spiking.attacks.fmn import fmn
+
+    case = linear_case()
+    seen: list[Tensor] = []
+    model = nn.Sequential(case.model)
+    target = target_of(model, case.images)
+    model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
+    fmn(target, case.images, case.labels, norm=norm, generator=generator, steps=2)
+    moved = seen[-2] if len(seen) > 2 else seen[-1]
+    torch.testing.assert_close(norm_of(moved - case.images, norm), getattr(case, norm), rtol=1e-6, atol=0)

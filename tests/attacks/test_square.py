@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torchattacks
-from attack_cases import rate_classifier, target_of
+from attack_cases import Fixed, rate_classifier, target_of
 from torch import Tensor, nn
 
 from resnet_spiking.attacks.square import _bump, _pattern, _Window, square
@@ -95,3 +95,57 @@ def test_windows_and_bumps_by_hand(generator: torch.Generator) -> None:
     assert bump.tolist() == [[0.25, 0.25, 0.25], [0.25, 1.25, 0.25], [0.25, 0.25, 0.25]]
     for side in (1, 2, 5):
         assert _pattern(side, side, images, generator).norm().item() == pytest.approx(1)
+
+
+def _windows(monkeypatch: pytest.MonkeyPatch) -> list:
+    from resnet_spiking.attacks import square as module
+
+    made: list = []
+
+    class Kept(module._Window):
+        def __init__(self, images: Tensor, height: int, width: int, generator: torch.Generator) -> None:
+            super().__init__(images, height, width, generator)
+            self.size = height, width
+            made.append(self)
+
+    monkeypatch.setattr(module, "_Window", Kept)
+    return made
+
+
+def test_windows_halve_after_the_queries_of_the_paper(
+    monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
+) -> None:
+    """torchattacks' own ``p_selection``, from query 0 on; side = sqrt(p h w)."""
+    import torchattacks
+
+    from resnet_spiking.attacks.square import square
+
+    images, labels, made = torch.full((1, 1, 20, 20), 0.5), torch.zeros(1, dtype=torch.long), _windows(monkeypatch)
+    target = target_of(Fixed([1.0, 0.0]), images)
+    square(target, images, labels, Threat("linf", 0.1), generator=generator, queries=220)
+    peer = torchattacks.Square(nn.Identity(), p_init=0.8)
+    peer.rescale_schedule = False
+    sides = [max(round((peer.p_selection(query) * 400) ** 0.5), 1) for query in range(219)]
+    assert [window.size for window in made] == [(side, side) for side in sides]
+
+
+def test_in_l2_what_is_left_of_the_radius_goes_into_an_odd_window(
+    monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
+) -> None:
+    """Algorithm 3: outside of the two windows nothing changes; inside there is what was freed and unused, along what
+    was there (scaled to length 1) and a bump of length 1, which is about at right angles to it."""
+    from resnet_spiking.attacks import square as module
+
+    made, threat = _windows(monkeypatch), Threat("l2", 0.5)
+    clean = torch.full((40, 3, 16, 16), 0.5)
+    change = torch.randn(clean.shape, generator=generator)
+    change = 0.3 * change / norm_of(change, "l2").view(-1, 1, 1, 1)
+    moved = module._propose_l2(threat, clean, clean + change, 0.06, generator) - clean  # sqrt(0.06 256) = 3.9
+    filled, emptied = made
+    assert filled.size == emptied.size == (5, 5)
+    assert torch.allclose(norm_of(moved, "l2"), torch.tensor(0.5), atol=1e-5)
+    outside = ~(filled.inside | emptied.inside).expand_as(clean)
+    assert torch.allclose(moved[outside], change[outside], atol=1e-6)
+    old, new = (torch.where(filled.inside, part, 0).flatten(2) for part in (change, moved))
+    along = nn.functional.cosine_similarity(old, new, dim=2)
+    assert along.mean().item() == pytest.approx(0.5**0.5, abs=0.06)

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from attack_cases import BrokenGradient, Fixed, Votes, linear_case, rate_classifier, target_of
+from attack_cases import BrokenGradient, BrokenOffClean, Fixed, Votes, linear_case, rate_classifier, target_of
 from torch import Tensor, nn
 
 from resnet_spiking.attacks.gradients.names import make_mode
@@ -276,3 +276,59 @@ def test_gradients_are_of_the_model_without_its_norms_and_verdicts_of_the_model_
 class Rolled(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return images.roll(1, 0)
+
+
+class Sequence(nn.Module):
+    """One image; returns the given logits ``[K, classes]``, call by call."""
+
+    stochastic = True
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits, self.turn = logits, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.turn += 1
+        return self.logits[(self.turn - 1) % len(self.logits)].expand(len(images), -1)
+
+
+@pytest.mark.parametrize("rule", ["majority", "expected"])
+@pytest.mark.parametrize(("lost", "beaten"), [(50, False), (59, False), (61, True), (100, True)])
+def test_an_image_is_lost_by_two_standard_errors_of_the_votes(rule: str, lost: int, beaten: bool) -> None:
+    """Of 100 votes the share that is lost must be 0.5 + 1 / sqrt(100) at least, after draws that were lost."""
+    images, labels = torch.rand(1, 1, 2, 2), torch.zeros(1, dtype=torch.long)
+    right, wrong = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    model = Sequence(torch.stack([wrong] * 3 + [wrong] * lost + [right] * (100 - lost)))
+    target = target_of(model, images, draws=3, votes=100, rule=rule)
+    model.turn = 0
+    assert bool(target.margins(images, labels) >= 0) is beaten
+
+
+def test_margins_that_the_verdict_corrects_keep_their_order() -> None:
+    """Ahead on the mean of the draws and lost by the rule: barely not negative, in the order of the means."""
+    found = []
+    for ahead in (2.0, 4.0, 8.0):
+        draws = torch.tensor([[ahead, 0.0], [0.0, 0.5], [0.0, 0.5]])
+        images, model = torch.rand(1, 1, 2, 2), Sequence(torch.cat([draws, torch.tensor([[0.0, 1.0]] * 10)]))
+        target = target_of(model, images, draws=3, votes=10, rule="expected")
+        model.turn = 0
+        found.append(float(target.margins(images, torch.zeros(1, dtype=torch.long))))
+    assert 1e-5 > found[0] > found[1] > found[2] >= 0
+
+
+def test_what_has_no_finite_logits_is_no_success_of_an_attack() -> None:
+    images, labels = torch.full((2, 1, 2, 2), 0.5), torch.zeros(2, dtype=torch.long)
+    target = target_of(BrokenOffClean(), images)
+    moved = images + torch.tensor([0.0, 0.1]).view(2, 1, 1, 1)
+    assert target.correct(moved, labels).tolist() == [True, True]
+    assert target.finite(moved).tolist() == [True, False]
+
+
+def test_an_autocast_around_an_attack_is_off_inside() -> None:
+    from resnet_spiking.attacks.target import attackable, make_target
+
+    model, images = rate_classifier(encoding="direct"), torch.rand(2, 3, 12, 12)
+    plain = model(images)
+    with torch.autocast("cpu", torch.bfloat16), attackable(model):
+        assert not torch.is_autocast_enabled("cpu")
+        assert torch.equal(make_target(model, images).logits(images)[0], plain)

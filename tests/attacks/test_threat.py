@@ -111,3 +111,23 @@ def test_rim_noise_has_the_norm_eps(norm: Norm, generator: torch.Generator) -> N
     images = torch.full((5, 3, 4, 4), 0.5)
     threat = Threat(norm, 0.1)
     assert threat.size(threat.random_rim(images, generator) - images).tolist() == pytest.approx([0.1] * 5, abs=1e-6)
+
+
+def test_random_starts_fill_the_ball(generator: torch.Generator) -> None:
+    """Linf: each pixel uniform on [-eps, eps]. L2: the radius uniform on [0, eps]."""
+    images = torch.full((2000, 1, 2, 2), 0.5)
+    change = (Threat("linf", 0.1).random_start(images, generator) - images).flatten()
+    assert torch.quantile(change, torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0])).tolist() == pytest.approx(
+        [-0.1, -0.05, 0, 0.05, 0.1], abs=0.004
+    )
+    size = norm_of(Threat("l2", 0.1).random_start(images, generator) - images, "l2")
+    assert torch.quantile(size, torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0])).tolist() == pytest.approx(
+        [0, 0.025, 0.05, 0.075, 0.1], abs=0.006
+    )
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_rim_noise_goes_either_way(norm: str, generator: torch.Generator) -> None:
+    images = torch.full((500, 1, 2, 2), 0.5)
+    change = Threat(norm, 0.1).random_rim(images, generator) - images
+    assert (change > 0).float().mean().item() == pytest.approx(0.5, abs=0.06)

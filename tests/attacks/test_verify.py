@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from resnet_spiking.attacks.evaluation import evaluate
 from resnet_spiking.attacks.examples import Examples
 from resnet_spiking.attacks.figures import figures_of, trap
 from resnet_spiking.attacks.long_table import write_csv
-from resnet_spiking.attacks.subjects import Subject
-from resnet_spiking.attacks.verify import compare
+from resnet_spiking.attacks.subjects import Sample, Subject
+from resnet_spiking.attacks.verify import _close, compare
 from resnet_spiking.storage.files import file_sha256
 
 SAMPLE = 60
@@ -155,3 +156,42 @@ def test_a_bundle_that_claims_more_than_it_may_is_noticed(tmp_path: Path) -> Non
     assert [row.figure for row in compare(tmp_path, result, subject, sample, device) if not row.agrees] == [
         "indicative"
     ]
+
+
+def test_stored_images_outside_the_box_and_other_labels_are_noticed(tmp_path: Path) -> None:
+    subjects, sample = [Subject("m", cases.linear_digits())], cases.digits_sample(12)
+    evaluate(
+        subjects,
+        sample,
+        cases.settings_for(Bundle("b", "", (Stage("fgsm"),), checking=cases.CHECKING), (0.2,)),
+        tmp_path / "e",
+    )
+    result = json.loads((tmp_path / "e" / "result.json").read_text())
+
+    def differing(sample: Sample) -> set[str]:
+        return {
+            row.figure
+            for row in compare(tmp_path / "e", result, subjects, sample, torch.device("cpu"))
+            if not row.agrees
+        }
+
+    assert differing(sample) == set()
+    labels = sample.images.labels.clone()
+    labels[sample.indices[0]] = (labels[sample.indices[0]] + 1) % 10
+    assert "m: clean images" in differing(replace(sample, images=replace(sample.images, labels=labels)))
+    path = tmp_path / "e" / "adversarial-m.npz"
+    table = Examples.load(path)
+    row = int(table.is_broken.nonzero()[0][0])
+    dark = np.unravel_index(int(table.images[row].argmin()), table.images[row].shape)
+    assert table.images[row][dark] == 0
+    table.adversarial[(row, *dark)] = -0.1  # half of the ball's radius
+    table.save(path)
+    assert "m: ball, box, finite" in differing(sample)
+
+
+@pytest.mark.parametrize(("changed", "agrees"), [(9, True), (10, False)])
+def test_a_stochastic_figure_may_move_by_three_standard_errors(changed: int, agrees: bool) -> None:
+    """Of 100 images: 9 change their verdict, 3 sqrt(9) = 9; 10 do, 3 sqrt(10) = 9.5."""
+    before = np.ones(100, bool)
+    assert _close("f", before, np.arange(100) >= changed, True).agrees is agrees
+    assert _close("f", before, np.arange(100) >= 1, False).agrees is False

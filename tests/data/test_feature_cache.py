@@ -187,3 +187,13 @@ def test_an_unusable_folder_is_said_and_computed_around(tmp_path: Path, shapes: 
     lines: list[str] = []
     assert keep(Frozen(), shapes, tmp_path / "file" / "cache", lines=lines).stored is None
     assert "cannot be used" in lines[0]
+
+
+def test_features_of_another_torch_are_computed_again(
+    tmp_path: Path, shapes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(Frozen(), shapes, tmp_path)
+    monkeypatch.setattr(torch, "__version__", "99.0")
+    frozen = Frozen()
+    keep(frozen, shapes, tmp_path)
+    assert frozen.seen > 1

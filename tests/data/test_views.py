@@ -45,3 +45,14 @@ def test_every_view_is_drawn_equally_often() -> None:
     drawn = Views(flip=True, shifts=2).draw(60_000, torch.Generator().manual_seed(1))
     assert ((drawn.bincount(minlength=6) - 10_000).abs() < 400).all()
     assert Views().draw(9, torch.Generator()).tolist() == [0] * 9
+
+
+def test_every_shift_and_every_block_of_images_has_offsets_of_its_own() -> None:
+    pixels = torch.rand(1, 3, 16, 16).expand(40, -1, -1, -1)
+    near, far = torch.arange(40), torch.arange(4096, 4136)
+    one, two, elsewhere = (
+        Views(shifts=2).apply(pixels, indices, torch.full((40,), view))
+        for indices, view in ((near, 1), (near, 2), (far, 1))
+    )
+    assert not torch.equal(one, two)
+    assert not torch.equal(one, elsewhere)

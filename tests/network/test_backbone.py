@@ -116,3 +116,9 @@ def test_bad_names_and_depths_are_refused() -> None:
         split_resnet("resnet19", 3, side=32)
     with pytest.raises(UserError, match="between 0 and 4"):
         split_resnet("resnet18", 5, side=32)
+
+
+def test_where_gradients_are_off_none_is_prepared() -> None:
+    backbone, _ = split_resnet("resnet18", 1, side=32)
+    with torch.no_grad():
+        assert backbone(torch.rand(1, 3, 32, 32, requires_grad=True)).grad_fn is None

@@ -127,3 +127,9 @@ def test_a_norm_with_a_hook_stays() -> None:
     network[1].register_forward_pre_hook(lambda module, inputs: (inputs[0].relu(),))
     maps = torch.rand(2, 3, 5, 5, dtype=torch.float64)
     assert torch.equal(folded(network)(maps), network(maps))
+
+
+def test_a_norm_of_the_batch_alone_stays() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)).eval()
+    images = torch.rand(5, 3, 4, 4)
+    assert torch.equal(folded(network)(images), network(images))

@@ -149,3 +149,9 @@ def test_silent_and_saturated_layers_are_warned_about() -> None:
 def test_impossible_heads_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         SpikingHead(4, 2, HeadConfig(**settings))
+
+
+@pytest.mark.parametrize("hidden", [(0,), (16, 0), (-1,)])
+def test_layers_without_neurons_are_refused(hidden: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="hidden"):
+        SpikingHead(4, 2, HeadConfig(hidden=hidden))

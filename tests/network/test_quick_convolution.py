@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -183,3 +184,38 @@ def test_bf16_adds_the_bias(taken: list[str], monkeypatch: pytest.MonkeyPatch) -
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(quick(images), ordinary(images), rtol=2**-7, atol=2**-7)
     assert taken == ["patch_product"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dilation": 2, "stride": 2},
+        {"padding_mode": "reflect", "padding": 1},
+        {"padding": "same"},
+        {"groups": 2, "padding": 1},
+    ],
+    ids=str,
+)
+def test_what_the_algorithms_do_not_know_takes_the_ordinary_convolution(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    ordinary = nn.Sequential(nn.Conv2d(4, 6, 3, **options))
+    quick = copy.deepcopy(ordinary)
+    quicken(quick)
+    assert isinstance(quick[0], QuickConv2d)
+    images = torch.randn(3, 4, *((5, 5) if "dilation" in options else (2, 2)))
+    assert torch.equal(quick(images), ordinary(images))
+
+
+def test_one_image_without_a_batch_takes_the_ordinary_convolution() -> None:
+    ordinary = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1))
+    quick = copy.deepcopy(ordinary)
+    quicken(quick)
+    image = torch.randn(4, 2, 2)
+    assert torch.equal(quick(image), ordinary(image))
+
+
+def test_quickened_modules_stay_in_their_mode() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3)).eval()
+    network[1].train()
+    quicken(network)
+    assert [module.training for module in network] == [False, True]

@@ -318,3 +318,60 @@ def test_bf16_convolutions_leave_neurons_in_fp32() -> None:
     assert {layer.dtype for layer in layers} == {torch.float32}
     differing = float(torch.cat([(a != b).flatten() for a, b in zip(layers, fp32, strict=True)]).float().mean())
     assert 0 < differing < 0.05
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_calibration_leaves_the_mode_and_the_momenta(training: bool) -> None:
+    reference = make_stage()
+    stage = make(stage=reference).train(training)
+    before = [module.momentum for module in stage.modules() if isinstance(module, nn.BatchNorm2d)]
+    calibrate(stage, reference, maps(), draw())
+    assert [module.momentum for module in stage.modules() if isinstance(module, nn.BatchNorm2d)] == before
+    assert stage.training is training
+
+
+def test_spikes_that_are_read_as_values_are_weighed_by_the_line_through_them() -> None:
+    """Against numpy's line through (rate, activation): the identity shortcut of block 1, the pooling after it."""
+    reference = make_stage()
+    stage = make(stage=reference)
+    calibrate(stage, reference, maps(), draw())
+    with torch.no_grad():
+        _, layers = stage.trace(maps())
+        activations = [reference[0](maps()), reference(maps())]
+    for weight, spikes, activation in zip(
+        (stage.blocks[1].shortcut, stage.scale), (layers[1], layers[3]), activations, strict=True
+    ):
+        line = np.polyfit(spikes.mean(0).double().flatten().numpy(), activation.double().flatten().numpy(), 1)
+        assert weight.item() == pytest.approx(line[0], rel=0.01)
+
+
+def test_a_shortcut_that_sees_spikes_takes_its_statistics_from_them() -> None:
+    reference = make_stage()
+    stage = make(stage=reference, encoding="rate")
+    calibrate(stage, reference, maps(), draw())
+    convolve, norm = stage.blocks[0].downsample
+    with torch.no_grad():
+        z = convolve(stage.encode(maps(), draw()).flatten(0, 1))
+    torch.testing.assert_close(norm.running_mean, z.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(norm.running_var, z.var((0, 2, 3)), rtol=1e-3, atol=1e-5)
+
+
+def test_a_usable_rate_goes_before_a_better_correlation() -> None:
+    """A gain under which the layer is all but silent, if perfectly in proportion, is not taken."""
+    from resnet_spiking.network.calibration import choose
+
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gain, self.shift = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
+
+        def forward(self, z: Tensor, steps: int, generator: torch.Generator | None = None) -> Tensor:
+            exact = z.relu() / z.max()
+            rough = (0.2 + 0.3 * (exact > 0.3)).expand_as(z)
+            return (rough if 0.9 < self.gain < 1.1 else 0.01 * exact)[None]
+
+    z = torch.randn(8, 3, 4, 4, generator=draw())
+    z = z / z.square().mean().sqrt()
+    layer = Layer()
+    choose(layer, z, z, 1, draw())
+    assert layer.gain.item() == pytest.approx(1, rel=1e-5)

@@ -175,3 +175,11 @@ def test_a_learned_value_on_another_device(name: str) -> None:
 def test_a_learned_threshold_below_what_it_is_kept_at(name: str, field: str) -> None:
     with pytest.raises(ValueError, match="a learned one is kept at 1e-06 or above"):
         make_neuron(name, NeuronParameters(learn_threshold=True, **{field: 1e-8}))
+
+
+@pytest.mark.parametrize(
+    "wish", [{"alpha": 0.5}, {"learn_threshold": True}, {"learn_alpha": True}, {"recurrent": True}]
+)
+def test_the_control_refuses_what_it_has_not(wish: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no decay, no synapse"):
+        make_neuron("relu", NeuronParameters(**wish), features=3)

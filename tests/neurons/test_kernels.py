@@ -375,3 +375,31 @@ def test_an_infinite_current_does_the_same_everywhere(reset: str) -> None:
     assert spikes.flatten().tolist() == ([0, 1, 1, 0] if reset == "zero" else [0, 1, 1, 1])
     with neurons.step_by_step():
         assert torch.equal(neuron(current)[0], spikes)
+
+
+@pytest.mark.parametrize("wanted", ["current", "membrane", "synapse", "beta", "alpha", "threshold"])
+@pytest.mark.parametrize("fires", [True, False])
+def test_a_gradient_to_one_input_alone(wanted: str, fires: bool) -> None:
+    if wanted == "threshold" and not fires:
+        return
+    torch.manual_seed(0)
+    values: dict[str, Any] = {
+        "current": torch.rand(9, 3, 700, dtype=torch.float64) * 1.5,
+        "membrane": torch.randn(3, 700, dtype=torch.float64) * 0.3,
+        "synapse": torch.randn(3, 700, dtype=torch.float64) * 0.1,
+        "beta": torch.tensor(0.8, dtype=torch.float64),
+        "alpha": torch.tensor(0.5, dtype=torch.float64),
+        "threshold": torch.tensor(0.9, dtype=torch.float64),
+    }
+    leaf, found = values[wanted].requires_grad_(), []
+    for module in (fused, plain):
+        state, decays = (values["membrane"], values["synapse"]), {"beta": values["beta"], "alpha": values["alpha"]}
+        if fires:
+            from neurons.surrogate import Surrogate
+
+            terms: dict[str, Any] = {"threshold": values["threshold"], "reset": "subtract", "detach_reset": False}
+            out, _ = module.lif(values["current"], state, **decays, **terms, surrogate=Surrogate("atan", 2.0))
+        else:
+            out, _ = module.integrate(values["current"], state, **decays)
+        found.append(torch.autograd.grad((out * torch.linspace(-1, 2, out.numel()).view_as(out)).sum(), leaf)[0])
+    torch.testing.assert_close(*found)

@@ -230,3 +230,9 @@ def test_a_parametrized_decay_is_the_one_in_force(name: str) -> None:
     assert torch.equal(spikes, fixed(current)[0])
     spikes.sum().backward()
     assert neuron.parametrizations.beta.original.grad.abs() > 0
+
+
+def test_a_description_says_whether_spikes_are_drawn() -> None:
+    assert [
+        make_neuron(name).describe()["stochastic"] for name in ("lif", "paralif-t", "paralif-sb", "paralif-gs")
+    ] == [False, False, True, True]

@@ -195,3 +195,9 @@ def test_a_decay_that_float32_takes_for_one_still_divides() -> None:
     assert state[0].isfinite().all()
     torch.testing.assert_close(state[0], current.sum(0), rtol=1e-5, atol=1e-5)
     assert spikes.any()
+
+
+@pytest.mark.parametrize("name", ["snntorch-lif", "snntorch-synaptic"])
+def test_a_gradient_through_the_delayed_reset_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="always detached"):
+        make_neuron(name, NeuronParameters(detach_reset=False), mode="native")

@@ -7,6 +7,7 @@ import torch
 
 from neurons import NaNError, NeuronParameters, make_neuron
 from neurons.names import PARALIF_MODES
+from neurons.spike_functions import uniform_steps
 
 
 @pytest.mark.parametrize("mode", ["shared", "native"])
@@ -83,3 +84,19 @@ def test_nan_in_the_matrix_and_in_the_hidden_state() -> None:
     torch.nn.init.constant_(neuron.feedback.weight, float("nan"))
     with pytest.raises(NaNError, match="a learned value of paralif-t"):
         neuron(current)
+
+
+def test_hidden_spikes_and_spikes_are_drawn_apart() -> None:
+    """h[t] ~ Bernoulli(sigmoid(V[t-1])) and s[t] ~ Bernoulli(sigmoid(V + filter(x + W h))), of two sets of uniforms."""
+    neuron = make_neuron("paralif-sb", NeuronParameters(beta=0.7, recurrent=True), features=4).double()
+    weight, bias = neuron.get_parameter("feedback.weight"), neuron.get_parameter("feedback.bias")
+    current = torch.randn(15, 3, 4, dtype=torch.float64)
+    hidden, own = uniform_steps(current, torch.Generator().manual_seed(3), 2)
+    V = total = torch.zeros(3, 4, dtype=torch.float64)
+    expected = []
+    for x, first, second in zip(current, hidden, own, strict=True):
+        h = (torch.sigmoid(V) > first).double()
+        V = 0.7 * V + x
+        total = 0.7 * total + x + h @ weight.T + bias
+        expected.append((torch.sigmoid(V + total) > second).double())
+    assert torch.equal(neuron(current, generator=torch.Generator().manual_seed(3))[0], torch.stack(expected))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -183,3 +185,22 @@ def test_a_neuron_of_another_equation_is_found_out() -> None:
     neuron = Quadratic("quadratic", NeuronParameters())
     with backward_rule([neuron], _atan_through_time), pytest.raises(ReplayError, match="equation"):
         neuron(torch.tensor([[[-2.0, 0.5]]]))
+
+
+def test_a_rule_without_a_generator_sees_the_draws_of_the_run() -> None:
+    """The Gumbel-softmax is differentiated at its own noise, whichever generator it came from."""
+    from neurons import backward_rule, surrogate_override
+    from neurons.surrogate import Surrogate, derivative
+
+    neuron, found = make_neuron("paralif-gs"), []
+    current = torch.randn(6, 2, 5, dtype=torch.float64, requires_grad=True)
+
+    def rule(neuron: Any, replay: Any) -> torch.Tensor:
+        return replay.through_time(derivative(Surrogate("atan", 1.5), replay.argument.detach()))
+
+    for context in (surrogate_override(neuron, "atan", 1.5), backward_rule([neuron], rule)):
+        torch.manual_seed(4)
+        with context:
+            spikes, _ = neuron(current)
+        found.append(torch.autograd.grad(spikes.cumsum(0).sum(), current)[0])
+    torch.testing.assert_close(*found)

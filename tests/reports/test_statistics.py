@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from resnet_spiking.proportions import wilson
 from resnet_spiking.reports.statistics import paired, spread
 
 
@@ -128,3 +129,9 @@ def test_what_is_no_pair_is_refused(first: list[np.ndarray], second: list[np.nda
 def test_nothing_has_no_spread() -> None:
     with pytest.raises(ValueError, match="an accuracy"):
         spread([], 10)
+
+
+def test_successes_are_rounded_to_the_nearest() -> None:
+    """29 of 100: in floating point 0.29 times 100 is below 29."""
+    found = spread([29 / 100], 100)
+    assert (found.low, found.high) == wilson(29, 100)

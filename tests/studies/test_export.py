@@ -61,3 +61,14 @@ def test_a_file_in_the_place_of_the_results_is_kept(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"results is a file; move it away, then python -m resnet_spiking.study"):
         export_study(tmp_path, [])
     assert (tmp_path / "results").read_text() == "mine"
+
+
+def test_adversarial_images_that_stay_are_named_by_their_hash(tmp_path: Path) -> None:
+    made = tmp_path / "attacks" / "x"
+    made.mkdir(parents=True)
+    (made / "result.json").write_text(json.dumps({"format": 1, "models": []}))
+    (made / "adversarial-lif.npz").write_bytes(b"large")
+    (tmp_path / "study.json").write_text('{"name": "x"}')
+    entry = Entry("k", "attack", "x", {}, "done", 1, None, None, 1.0, None, None, None, None)
+    manifest = json.loads((export_study(tmp_path, [entry]) / "manifest.json").read_text())
+    assert manifest["kept_elsewhere"] == {"attacks/x/adversarial-lif.npz": file_sha256(made / "adversarial-lif.npz")}

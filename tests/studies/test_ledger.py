@@ -114,3 +114,26 @@ def test_a_write_that_raises_something_else_leaves_the_next_one_free(ledger: Led
     assert [entry.state for entry in ledger.entries()] == ["waiting"]
     ledger.note("x", 1)
     assert ledger.noted("x") == 1
+
+
+def test_a_plan_gives_what_failed_all_its_attempts_again_and_forgets_its_error(tmp_path: Path) -> None:
+    tasks = [Task(key, "run", key, {}) for key in "ab"]
+    with closing(Ledger(tmp_path)) as ledger:
+        ledger.plan(tasks)
+        for key in "ab":
+            ledger.start(key, "worker", "log")
+            ledger.wait_again(key, "lost")
+        ledger.finish("a", None, None, 1.0)
+        ledger.plan(tasks)
+        first, second = ledger.entries()
+    assert (first.state, first.error) == ("done", None)
+    assert (second.state, second.attempts, second.error) == ("waiting", 0, None)
+
+
+def test_only_runs_that_a_study_no_longer_names_are_left_out(tmp_path: Path) -> None:
+    with closing(Ledger(tmp_path)) as ledger:
+        ledger.plan([Task("f", "features", "f", {}), Task("r", "run", "r", {})])
+        for key in "fr":
+            ledger.finish(key, None, None, 1.0)
+        ledger.plan([])
+        assert ledger.left_out() == 1

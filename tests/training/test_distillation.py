@@ -81,3 +81,10 @@ def test_a_student_that_has_learnt_everything_is_left_alone(shapes: Dataset) -> 
 def test_impossible_settings_are_refused(option: str, value: float) -> None:
     with pytest.raises(UserError, match="--" + option.replace("_", "-")):
         replace(RunConfig(), **{option: value})  # type: ignore[arg-type]
+
+
+def test_the_teacher_gets_no_gradient() -> None:
+    student, teacher = (torch.randn(3, 4, requires_grad=True) for _ in range(2))
+    distillation_loss(student, teacher, 2.0).backward()
+    assert student.grad is not None
+    assert teacher.grad is None

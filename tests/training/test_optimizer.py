@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from resnet_spiking.config import RunConfig
 from resnet_spiking.errors import UserError
@@ -72,3 +73,27 @@ def test_a_step_moves_the_lower_stage_less() -> None:
     for name, parameter in network.named_parameters():
         lr = 0.001 if "layer3" in name else 0.01 if "layer4" in name else 0.5
         torch.testing.assert_close(parameter, torch.full_like(parameter, -lr))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
+def test_matrices_decay_and_biases_norms_and_learned_decays_do_not(optimizer: str) -> None:
+    config = replace(CONFIG, optimizer=optimizer, weight_decay=0.125)
+    _, stages = split_resnet("resnet18", 3, side=32)
+    made = make_optimizer(build_default(config, stages, 512, 10), config)
+    for group in made.param_groups:
+        assert {group["weight_decay"]} == {0.125 if p.ndim > 1 else 0.0 for p in group["params"]}
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_sgd_is_torchs_with_nesterovs_momentum(momentum: float) -> None:
+    config = replace(CONFIG, optimizer="sgd", momentum=momentum, lr=0.1, head_lr=0.1, weight_decay=0.0)
+    ours, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
+    theirs.load_state_dict(ours.state_dict())
+    mine = make_optimizer(ours, config)
+    peer = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=momentum, nesterov=momentum > 0)
+    for step in range(3):
+        for module, optimizer in ((ours, mine), (theirs, peer)):
+            optimizer.zero_grad()
+            (module(torch.arange(3.0)).sum() * (step + 1)).backward()
+            optimizer.step()
+    torch.testing.assert_close(ours.weight, theirs.weight)

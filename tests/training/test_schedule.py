@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from resnet_spiking.randomness import generator_for
@@ -28,3 +29,10 @@ def test_generators_depend_on_every_label_and_on_nothing_else() -> None:
     torch.manual_seed(2)
     assert draw(0, "order", 1) == first
     assert len({first, draw(1, "order", 1), draw(0, "order", 2), draw(0, "augment", 1)}) == 4
+
+
+def test_warm_up_begins_above_zero_and_rises_by_equal_steps() -> None:
+    assert [rate_at(step, 100, "cosine") for step in range(10)] == pytest.approx(
+        [(1 + step) / 11 for step in range(10)]
+    )
+    assert rate_at(0, 1, "cosine") > 0  # else a run of one step learns nothing

@@ -5,10 +5,12 @@ import math
 import pytest
 import torch
 from mode_cases import DRAWN, SPIKING, currents, spikes_and_gradient
+from torch import nn
 
 from neurons import SURROGATES, NeuronParameters, make_neuron
-from resnet_spiking.attacks.gradients.names import GRID
+from resnet_spiking.attacks.gradients.names import GRID, make_mode
 from resnet_spiking.attacks.gradients.surrogate import SurrogateMode, default_grid
+from resnet_spiking.errors import UserError
 
 
 @pytest.mark.parametrize("family", SURROGATES)
@@ -58,3 +60,37 @@ def test_grid() -> None:
     assert tuple(mode.name for mode in default_grid()) == GRID
     assert [mode.surrogate.slope for mode in default_grid()] == [0.5, 1, 2, 4, 8, 16, 1, 1]
     assert [mode.surrogate.name for mode in default_grid()] == ["atan"] * 6 + ["triangle", "ste"]
+
+
+def test_a_rectifier_is_measured_in_thresholds() -> None:
+    """r = max(0, mean d) / V_th."""
+    current = torch.tensor([[[3.0, -1.0]], [[1.0, -1.0]]], dtype=torch.float64, requires_grad=True)
+    neuron = make_neuron("lif", NeuronParameters(threshold=4.0))
+    with make_mode("relu").applied(neuron):
+        spikes = neuron(current)[0]
+    assert torch.autograd.grad(spikes.sum(), current)[0].flatten().tolist() == [0.25, 0.0, 0.25, 0.0]
+
+
+def test_a_layer_that_learned_several_thresholds_has_the_unit_of_their_mean() -> None:
+    neuron = make_neuron("lif", NeuronParameters(learn_threshold=True), features=2)
+    with torch.no_grad():
+        neuron.threshold.copy_(torch.tensor([2.0, 6.0]))
+    current = torch.tensor([[[1.0, 5.0]]], dtype=torch.float64, requires_grad=True)  # u = -1 for both
+    with make_mode("atan:2").applied(neuron):
+        spikes = neuron(current)[0]
+    (gradient,) = torch.autograd.grad(spikes.sum(), current)
+    assert gradient.flatten().tolist() == pytest.approx([1 / (1 + (torch.pi / 4) ** 2) / 4] * 2)
+
+
+def test_a_layer_of_spikingjelly_is_refused() -> None:
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    with pytest.raises(UserError, match="make_neuron"), make_mode("atan:2").applied(nn.Sequential(neuron.LIFNode())):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "again"),
+    [("atan", "atan:2"), ("fast_sigmoid", "fast_sigmoid:25"), ("sigmoid", "sigmoid:4"), ("triangle", "triangle:1")],
+)
+def test_a_family_without_a_slope_has_its_librarys(name: str, again: str) -> None:
+    assert make_mode(name).name == again

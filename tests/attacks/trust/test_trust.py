@@ -10,37 +10,32 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import evaluation_cases as cases
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from resnet_spiking.attacks.examples import BROKEN, NOT_TRIED, SURVIVED
+from resnet_spiking.attacks.subjects import Subject
+from resnet_spiking.attacks.trust import blackbox, bounds, convergence, gradients, hygiene, randomness, surrogates
+from resnet_spiking.attacks.trust.probe import Probe
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import evaluation_cases as cases
 
 from resnet_spiking.attacks.bundles import Bundle, Stage
-from resnet_spiking.attacks.examples import BROKEN, NOT_TRIED
 from resnet_spiking.attacks.gradients.mode import OwnSurrogate
 from resnet_spiking.attacks.losses import margin
 from resnet_spiking.attacks.settings import Order
-from resnet_spiking.attacks.subjects import Subject
 from resnet_spiking.attacks.sweep import sweep
 from resnet_spiking.attacks.target import attackable
 from resnet_spiking.attacks.threat import Norm
 from resnet_spiking.attacks.trust import (
-    blackbox,
-    bounds,
     controls,
-    convergence,
-    gradients,
-    hygiene,
     ordering,
-    randomness,
-    surrogates,
 )
 from resnet_spiking.attacks.trust.check import Check
-from resnet_spiking.attacks.trust.probe import Probe
 from resnet_spiking.attacks.trust.recording import recording
 from resnet_spiking.attacks.trust.suite import run_checks, unreliable
 
@@ -448,3 +443,240 @@ def test_a_model_that_is_always_wrong_has_nothing_to_check() -> None:
 def _with(probe: Probe, examples: Any) -> Probe:
     """The same probe over another table."""
     return Probe(probe.subject, probe.target, probe.sample, probe.settings, replace(probe.sweep, examples=examples))
+
+
+def table_of(probe: Probe, count: int, **arrays: Any) -> Probe:
+    """The probe over ``count`` copies of its first image, all classified correctly, none broken."""
+    table = probe.examples
+    grown = {
+        name: np.repeat(getattr(table, name)[:1], count, 0)
+        for name in ("images", "index", "label", "clean_prediction", "adversarial", "margin", "steps", "minimum_norm")
+    }
+    radii, stages = len(table.eps), len(table.stages)
+    grown |= {
+        "clean_correct": np.ones(count, bool), "broken": np.full(count, radii), "broken_by": np.full(count, -1),
+        "tried": np.full((radii, stages, count), NOT_TRIED, np.int8),
+    }  # fmt: skip
+    return _with(probe, replace(table, **{**grown, **arrays}))
+
+
+@pytest.mark.parametrize(("broken", "passed"), [(2, True), (3, False)])
+def test_black_box_may_break_a_five_hundredth(sound: Probe, broken: int, passed: bool) -> None:
+    tried = np.full((2, 2, 1000), NOT_TRIED, np.int8)
+    tried[:, 1] = SURVIVED
+    tried[0, 1, :broken] = BROKEN
+    at = np.full(1000, 2)
+    at[:broken] = 0
+    assert blackbox.gradients_win(table_of(sound, 1000, tried=tried, broken=at)).passed is passed
+
+
+def test_a_model_of_another_kind_is_no_twin(sound: Probe) -> None:
+    probe = _with(sound, sound.examples)
+    probe.others = {"other": (Subject("other", cases.linear_digits(scale=2.0), "paralif-sb"), sound.sweep)}
+    assert blackbox.transfer_from_twin(probe).reason == "no run of the same variant from another seed is given"
+
+
+@pytest.mark.parametrize("field", ["outside", "not_finite"])
+def test_bounds_notice_what_attacks_returned(sound: Probe, monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    assert bounds.bounds(sound).passed is True
+    monkeypatch.setattr(sound.sweep.spent[0, 0], field, 1)
+    assert bounds.bounds(sound).passed is False
+
+
+def test_bounds_notice_an_image_outside_the_box_alone(sound: Probe) -> None:
+    table, moved = sound.examples, sound.examples.adversarial.copy()
+    row = int(table.is_broken.nonzero()[0][0])
+    dark = np.unravel_index(int(table.images[row].argmin()), table.images[row].shape)
+    assert table.images[row][dark] == 0
+    moved[(row, *dark)] = -0.5 * table.smallest_eps[row]  # in the ball still
+    assert bounds.bounds(_with(sound, replace(table, adversarial=moved))).passed is False
+
+
+def test_images_that_fool_as_floats_alone_are_noticed(sound: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bounds.eight_bits(sound).passed is True
+
+    class OffGrid(nn.Module):
+        """Right on 8-bit images, wrong elsewhere."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = cases.linear_digits()
+
+        def forward(self, images: Tensor) -> Tensor:
+            levels = images * 255
+            off = ((levels - levels.round()).abs() > 1e-3).flatten(1).any(1)
+            logits = self.inner(images)
+            return torch.where(off[:, None], -logits, logits)
+
+    with probing(OffGrid()) as probe:
+        found = bounds.eight_bits(probe)
+    assert str(found.value).startswith("100.0 % as floats, 0.0 % as bytes")
+    assert found.passed is False
+
+
+def test_replay_notices_an_attack_of_radius_zero_that_moves(sound: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Entry:
+        def load(self) -> Any:
+            return lambda target, images, *_, **__: type("Found", (), {"images": images + 1e-3})()
+
+    monkeypatch.setattr(bounds, "find_attack", lambda name: Entry())
+    assert bounds.clean_replay(sound).passed is False
+
+
+def test_convergence_looks_at_the_last_steps_of_the_loss(sound: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sound, "attack", lambda name, rows, **_: np.ones(len(rows), bool))
+    for spread, passed in ((0.05, True), (0.06, False)):
+        monkeypatch.setattr(convergence, "_spread", lambda *_, spread=spread: spread)
+        assert convergence.converged(sound).passed is passed
+
+
+def test_gradients_that_are_zero_in_most_pixels_are_noticed() -> None:
+    class Cropped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.seen = cases.linear_digits(), torch.zeros(8, 8)
+            self.seen[3:5] = 1
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.inner(images.detach() * (1 - self.seen) + images * self.seen)
+
+    with probing(Cropped()) as probe:
+        found = gradients.zero_gradient(probe)
+    assert "75.0 % of pixels" in str(found.value)
+    assert found.passed is False
+
+
+def test_few_votes_are_not_enough() -> None:
+    with probing(cases.spiking_digits("paralif-sb"), (0.2,)) as probe:
+        probe.target = replace(probe.target, votes=3)
+        assert randomness.declared(probe).passed is False
+
+
+@pytest.mark.parametrize(("ratio", "error", "passed"), [(3.0, 0.005, True), (2.9, 0.0, False), (9.0, 0.006, False)])
+def test_noise_and_unsteady_figures_are_noticed(
+    ratio: float, error: float, passed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with probing(cases.spiking_digits("paralif-sb"), (0.2,)) as probe:
+        monkeypatch.setattr(probe, "attack", lambda name, rows, **_: np.ones(len(rows), bool))
+        monkeypatch.setattr(randomness, "_signal_to_noise", lambda _: ratio)
+        monkeypatch.setattr(randomness, "_standard_error", lambda _: error)
+        assert randomness.averaged(probe).passed is passed
+
+
+def test_labels_that_depend_on_the_batch_are_noticed() -> None:
+    class Neighbours(nn.Module):
+        """Normalises by the batch: the same twice, another one alone."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = cases.linear_digits()
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.inner(images) + 5 * self.inner(images).mean(0, keepdim=True).roll(1, 1) * (len(images) > 1)
+
+    with probing(Neighbours()) as probe:
+        found = hygiene.state_leak(probe)
+    assert "twice the same: True" in str(found.value)
+    assert found.passed is False
+
+
+def test_parameters_of_half_precision_are_noticed(sound: Probe) -> None:
+    sound.subject.model.register_buffer("narrow", torch.zeros(2, dtype=torch.bfloat16))
+    try:
+        found = hygiene.precision(sound)
+    finally:
+        del sound.subject.model.narrow
+    assert "torch.bfloat16" in str(found.value)
+    assert found.passed is False
+
+
+@pytest.mark.parametrize(
+    ("standing", "sensitive", "own"),
+    [
+        ({"atan:2": [1, 1, 0, 0], "atan:8": [1, 1, 0, 0], "triangle:1": [1, 1, 0, 0], "own": [1, 1, 0, 0]}, True, True),
+        (
+            {"atan:2": [1, 1, 1, 0], "atan:8": [1, 1, 0, 1], "triangle:1": [0, 1, 1, 1], "own": [1, 0, 0, 0]},
+            False,
+            True,
+        ),
+        (
+            {"atan:2": [1, 1, 1, 1], "atan:8": [1, 1, 1, 1], "triangle:1": [1, 1, 1, 1], "own": [1, 1, 0, 0]},
+            True,
+            False,
+        ),
+        ({"atan:2": [1, 1, 1, 1], "atan:8": [1, 1, 1, 1], "triangle:1": [1, 1, 1, 1], "own": [1, 1, 1, 0]}, True, True),
+    ],
+    ids=["alike", "no single one is the union", "training's breaks two more", "training's breaks one more"],
+)
+def test_a_grid_is_judged_by_its_union(
+    spiking: Probe, monkeypatch: pytest.MonkeyPatch, standing: dict[str, list[int]], sensitive: bool, own: bool
+) -> None:
+    monkeypatch.setattr(spiking, "attack", lambda name, *_, mode, **__: np.array(standing[mode], bool))
+    monkeypatch.setattr(spiking, "rows", spiking.rows[:4])
+    monkeypatch.setattr(spiking, "checking", replace(spiking.checking, surrogates=("atan:2", "atan:8", "triangle:1")))
+    assert surrogates.sensitivity(spiking).passed is sensitive
+    assert surrogates.own_surrogate(spiking).passed is own
+
+
+def test_a_slope_at_the_edge_that_wins_by_more_than_is_allowed_is_noticed(
+    spiking: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = {"atan:1": 4, "atan:2": 4, "atan:4": 2}
+    monkeypatch.setattr(spiking, "attack", lambda name, *_, mode, **__: np.arange(4) < left[mode])
+    monkeypatch.setattr(spiking, "rows", spiking.rows[:4])
+    monkeypatch.setattr(spiking, "checking", replace(spiking.checking, surrogates=tuple(left)))
+    assert surrogates.sensitivity(spiking).passed is False
+    left["atan:4"] = 3
+    assert surrogates.sensitivity(spiking).passed is True
+
+
+@pytest.mark.parametrize(("broken", "passed"), [(0, True), (1, False)])
+def test_another_mode_that_breaks_survivors_is_noticed(
+    spiking: Probe, monkeypatch: pytest.MonkeyPatch, broken: int, passed: bool
+) -> None:
+    """One of four survivors tried stands for a quarter of all that survive."""
+    everything = _with(spiking, replace(spiking.examples, broken=np.full(20, 2), clean_correct=np.ones(20, bool)))
+    monkeypatch.setattr(everything, "attack", lambda name, rows, **_: np.arange(len(rows)) >= broken)
+    found = surrogates.other_modes(everything)
+    assert found.passed is passed
+    assert str(found.value).endswith("25.0 points" if broken else "0.0 points")
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_finite_differences_step_a_quarter_of_the_radius(norm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In L2 a step of all pixels together, in Linf the standard deviation of one pixel."""
+    sample, settings = cases.digits_sample(20), cases.settings_for(BUNDLE, (0.2,), norm=norm)
+    model = cases.linear_digits()
+    subject = Subject("model", model)
+    from resnet_spiking.attacks.sweep import sweep
+    from resnet_spiking.attacks.target import attackable
+
+    with attackable(model):
+        target = cases.target_for(model, sample, settings)
+        probe = Probe(subject, target, sample, settings, sweep(subject, target, sample, settings))
+        images, _ = probe.batch(probe.rows[: gradients.SMOOTHED_IMAGES])
+        seen: list[Tensor] = []
+        handle = model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
+        gradients.finite_difference(probe)
+        handle.remove()
+    steps = torch.stack([points - images for points in seen if len(points) == len(images)][-10:])
+    size = steps.flatten(2).norm(dim=2).mean() if norm == "l2" else steps.std()
+    assert float(size) == pytest.approx(probe.eps / 4, rel=0.05)
+
+
+def test_signal_to_noise_of_a_known_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradient w + n, |w| = 10, n of standard deviation 1 in each of 64 pixels: over 20 draws 10.2 / (8 / sqrt(20))."""
+
+    class Shaky(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            slope = torch.full((64,), 10 / 8) + torch.randn(64)
+            logits = torch.full((len(images), 10), -1e4) + 0 * images.flatten(1)[:, :10]
+            logits[:, 0], logits[:, 1] = -(images.flatten(1) @ slope), 0
+            return logits
+
+    with probing(cases.linear_digits()) as probe:
+        shaky = Shaky()
+        probe.target = replace(probe.target, model=shaky, climbed=shaky, stochastic=True, rule="majority", votes=1)
+        batch = probe.batch
+        monkeypatch.setattr(probe, "batch", lambda rows: (batch(rows)[0], torch.zeros(len(rows), dtype=torch.long)))
+        assert randomness._signal_to_noise(probe) == pytest.approx((100 + 64 / 20) ** 0.5 / (8 / 20**0.5), rel=0.15)
