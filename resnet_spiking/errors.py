@@ -10,7 +10,12 @@ class UserError(ValueError):
 
 
 class Interrupted(Exception):
-    """Work was asked to stop and has saved its state: the same call goes on with ``resume=True``."""
+    """Work was asked to stop and has saved its state: the same call goes on, with ``resume=True`` if it has ``begun``.
+
+    A run that replaces another one has not while Default is trained: what it replaces is still there.
+    """
+
+    begun = True
 
 
 def nearest(word: str, known: list[str]) -> str:

@@ -192,10 +192,10 @@ def main(
         )
         try:
             result = train_run(config, output, environment, resume=resume, overwrite=overwrite)
-        except Interrupted:
-            result = None
+        except Interrupted as stopped:
+            result, begun = None, stopped.begun
     if result is None:
-        if overwrite and (output / "result.json").exists():
+        if not begun:
             click.echo(f"stopped and saved; {output} is as it was, and the same command continues", err=True)
         else:
             how = ", --resume in place of --overwrite, and" if overwrite else " and --resume"

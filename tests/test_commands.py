@@ -38,24 +38,27 @@ def test_train_then_evaluate_in_another_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "before", "said"),
+    ("option", "epochs", "folder", "said"),
     [
-        ([], False, "the same command and --resume --output-dir runs/one"),
-        (["--overwrite"], False, "the same command, --resume in place of --overwrite, and --output-dir runs/one"),
-        (["--overwrite"], True, "runs/one is as it was, and the same command continues"),
+        ([], "4000,1", "default-*", "the same command and --resume --output-dir runs/one"),
+        (["--overwrite"], "4000,1", "default-*", "runs/one is as it was, and the same command continues"),
+        (
+            ["--overwrite"],
+            "1,4000",
+            "one",
+            "the same command, --resume in place of --overwrite, and --output-dir runs/one",
+        ),
     ],
 )
-def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path, option: list[str], before: bool, said: str) -> None:
-    run = [*SMALL, "--epochs", "4000,1", "--output-dir", "runs/one", *option]
+def test_ctrl_c_saves_and_says_how_to_resume(
+    tmp_path: Path, option: list[str], epochs: str, folder: str, said: str
+) -> None:
+    run = [*SMALL, "--epochs", epochs, "--output-dir", "runs/one", *option]
     command = [sys.executable, "-m", "resnet_spiking.train", *run]
-    if before:
-        (tmp_path / "runs" / "one").mkdir(parents=True)
-        for name in ("config.json", "result.json"):
-            (tmp_path / "runs" / "one" / name).write_text('{"config": {}}')
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 100
-        while not list(tmp_path.glob("runs/default-*/last.ckpt")) and time.monotonic() < deadline:
+        while not list(tmp_path.glob(f"runs/{folder}/last.ckpt")) and time.monotonic() < deadline:
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None

@@ -30,7 +30,7 @@ from resnet_spiking.attacks.trust.probe import Probe
 from resnet_spiking.attacks.trust.suite import run_checks, unreliable
 from resnet_spiking.environment import Environment
 from resnet_spiking.errors import UserError
-from resnet_spiking.storage.files import file_sha256, write_json
+from resnet_spiking.storage.files import file_sha256, remove_temporaries, write_json
 from resnet_spiking.storage.provenance import provenance
 from resnet_spiking.storage.run_folder import FORMAT, check_output, held_folder, read_json
 from resnet_spiking.storage.whereabouts import from_folder, named
@@ -215,6 +215,7 @@ def _claim(output: Path, identity: dict[str, Any], *, overwrite: bool) -> Journa
             if (output / "config.json").exists() and not overwrite
             else {}
         )
+        remove_temporaries(output)
         write_json(output / "config.json", {**identity, "models": {**known, **identity["models"]}})
         return Journal(output / "state")
     except OSError as error:

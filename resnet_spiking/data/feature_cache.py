@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -20,7 +21,7 @@ from resnet_spiking.config import content_key
 from resnet_spiking.data.images import ImageSet
 from resnet_spiking.data.transfer import sent
 from resnet_spiking.data.views import PLAIN, Views
-from resnet_spiking.errors import check_known
+from resnet_spiking.errors import UserError, check_known
 from resnet_spiking.storage.files import file_sha256, write_atomically
 
 CPU = torch.device("cpu")
@@ -30,6 +31,8 @@ Compute = Callable[[Tensor, Tensor], Tensor]
 CPU_PART = 32  # images that a CPU takes through the frozen stages at once: more maps than that leave its caches
 BLOCK = 256  # images between two reports of progress
 ABANDONED = 86_400  # seconds
+UNFINISHED = re.compile(r"[0-9a-f]{16}\w{8}\.tmp")
+_CHECKED: set[tuple[Path, int, int, int]] = set()
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class FeatureSource:
     """Where training and scoring take features from: ``stored`` ones, view by view, or ``compute`` for each batch.
 
     ``compute(indices, chosen)`` returns the features ``[B, C, h, w]`` (or ``[B, F]``) of the
-    images at ``indices [B]``, each in the view that ``chosen [B]`` says.
+    images at ``indices [B]``, each in the view that ``chosen [B]`` says. ``files`` are those of what is ``stored``.
     """
 
     images: ImageSet
@@ -45,15 +48,22 @@ class FeatureSource:
     device: torch.device
     compute: Compute
     stored: tuple[Tensor, ...] | None = None
+    files: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
 
     def batch(self, indices: Tensor, chosen: Tensor | None = None) -> Tensor:
-        """Return features ``[B, C, h, w]`` (or ``[B, F]``) of images in the chosen views, by default as they are."""
+        """Return features ``[B, C, h, w]`` (or ``[B, F]``) of images in the chosen views, by default as they are.
+
+        Raises ``UserError`` when a file of stored ones does not hold the bytes that were written: all are read once in
+        a process, before the first batch.
+        """
         chosen = torch.zeros_like(indices) if chosen is None else chosen.long()
         if self.stored is None:
             return self.compute(indices, chosen)
+        for path in self.files:
+            _check_bytes(path)
         rows = sent(_picked(self.stored, chosen, indices), self.device)
         return rows.permute(0, 3, 1, 2) if rows.ndim == 4 else rows
 
@@ -90,7 +100,7 @@ def keep_features(
     image size, precision). Every view has a file of its own, which serves any set of views that it is part of:
     turning ``--flip`` on computes the mirror images alone. A file is written under a temporary name and renamed
     when it is complete, so a kill leaves nothing half-written and two processes at once do no harm; its sha256 lies
-    beside it, and a file that has another one is made again. Without room for what is missing, or with
+    beside it (see ``FeatureSource.batch``). Without room for what is missing, or with
     ``cache_dir=None``, ``live`` itself is returned.
     """
     if cache_dir is None:
@@ -102,7 +112,7 @@ def keep_features(
         cache_dir / f"{content_key(identity, live.images.sha256, made, str(dtype), list(shape), where)}.npy"
         for made in live.views.described()
     ]
-    missing = [view for view, path in enumerate(paths) if not _intact(path, shape, dtype, report)]
+    missing = [view for view, path in enumerate(paths) if not _intact(path, shape, dtype)]
     if missing:
         size = int(np.prod(shape)) * sample.element_size() * len(missing)
 
@@ -126,7 +136,7 @@ def keep_features(
                 f"computing {label} features on the fly"
             )
             return live
-    return replace(live, stored=tuple(_map(path) for path in paths))
+    return replace(live, stored=tuple(_map(path) for path in paths), files=tuple(paths))
 
 
 def _write(
@@ -175,19 +185,27 @@ def _rows(features: Tensor) -> Tensor:
     return features.permute(0, 2, 3, 1) if features.ndim == 4 else features
 
 
-def _intact(path: Path, shape: tuple[int, ...], dtype: torch.dtype, report: Report) -> bool:
-    """Say whether a file holds what was written: its bytes are read once, as each epoch will."""
+def _intact(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> bool:
     try:
         array = np.load(path, mmap_mode="r")
-        written = _record(path).read_text().strip()
-    except (ValueError, OSError, EOFError):  # files that are not there included
-        written, array = "", np.zeros(0)
-    fits = array.shape == shape and array.dtype == (np.uint16 if dtype == torch.bfloat16 else np.float32)
-    if fits and file_sha256(path) == written:
-        return True
-    if path.is_file():
-        report(f"{path} is damaged: computing its features again")
-    return False
+    except (ValueError, OSError, EOFError):  # a file that is not there included
+        return False
+    return array.shape == shape and array.dtype == (np.uint16 if dtype == torch.bfloat16 else np.float32)
+
+
+def _check_bytes(path: Path) -> None:
+    """Compare a file with the sha256 beside it, once in a process; one of an older version has none."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return  # deleted by somebody since it was opened, as whom it still is there
+    found = (path, state.st_size, state.st_mtime_ns, state.st_ino)
+    if found in _CHECKED:
+        return
+    record = _record(path)
+    if record.is_file() and record.read_text().strip() != file_sha256(path):
+        raise UserError(f"{path} is damaged: its sha256 is not that in {record.name}; delete both, and go on")
+    _CHECKED.add(found)
 
 
 def _record(path: Path) -> Path:
@@ -196,10 +214,10 @@ def _record(path: Path) -> Path:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Delete temporary files that no process has written to for a day: each is as large as what it was to become."""
+    """Delete features that no process has gone on writing for a day: each file is as large as it was to become."""
     for left in folder.glob("*.tmp"):
         with suppress(OSError):
-            if time.time() - left.stat().st_mtime > ABANDONED:
+            if UNFINISHED.fullmatch(left.name) and time.time() - left.stat().st_mtime > ABANDONED:
                 left.unlink()
 
 

@@ -238,12 +238,13 @@ def _counted_once(rows: list[Row]) -> tuple[list[Row], dict[str, str]]:
     Runs whose settings are written in two ways can be one network, which a study trains once.
     """
     kept: dict[tuple[Any, ...], Row] = {}
+    first: dict[tuple[Any, ...], Row] = {}
     twins: dict[str, str] = {}
     for row in rows:
         # A Default has no branch whose seed could differ; that of a branch is its own or Default's.
         seeds = (row["config"]["seed"], None if row["variant"] == DEFAULT else row["seed"])
-        same = kept.setdefault(seeds, row)
-        _refuse_two(same, row)
+        _refuse_two(first.setdefault(seeds, row), row)
+        same = kept.setdefault((*seeds, row["hashes"].get("model") or row["key"]), row)
         if same is not row:
             twins[row["key"]] = same["key"]
     return list(kept.values()), twins
@@ -251,7 +252,8 @@ def _counted_once(rows: list[Row]) -> tuple[list[Row], dict[str, str]]:
 
 def _refuse_two(first: Row, second: Row) -> None:
     """Two trainings of one setting and one seed are no two seeds, and which one counts is not for a report to say."""
-    if first["hashes"].get("model") != second["hashes"].get("model"):
+    hashes = {row["hashes"].get("model") or "" for row in (first, second)}
+    if len(hashes) == 2 and all(hashes):
         raise UserError(
             f"{first['run']} (key {first['key']}) and {second['run']} (key {second['key']}) have the same settings and "
             "seeds and are different networks; report on the results without one of them"

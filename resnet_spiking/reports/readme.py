@@ -34,7 +34,7 @@ KINDS = {**OPTIONS, "figure": frozenset({"name", "file", "panel", "result"})}
 
 _START = re.compile(r"<!-- report: (?P<request>.*?) -->")
 _END = "<!-- /report -->"
-_LIKE = re.compile(r"<!--\s*/?\s*report\b.*?(?:-->|\Z)", re.IGNORECASE | re.DOTALL)
+_LIKE = re.compile(r"<!--\s*(?:report\s*:|/\s*report\b).*?(?:-->|\Z)", re.IGNORECASE | re.DOTALL)
 _CODE = re.compile(r"^ *(?P<fence>```+(?![^\n]*`)|~~~+).*?^ *(?P=fence)|`+[^`\n]+`+", re.MULTILINE | re.DOTALL)
 _DIVIDER = re.compile(r"^\|[-:| ]+\|$", re.MULTILINE)
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 LEAST_ROOM = 1 << 16
 """Bytes: a file that could not be written, and cannot be given as many more, has met the end of a disk or a limit."""
+
+
+TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -52,7 +57,9 @@ def _refusal(file: Path) -> OSError | None:
 def remove_temporaries(folder: Path) -> None:
     """Delete what processes that were killed left half-written in ``folder``; call it where no other one writes."""
     for left in folder.glob(".*.tmp"):
-        left.unlink(missing_ok=True)
+        with suppress(OSError):
+            if TEMPORARY.fullmatch(left.name) and left.is_file():
+                left.unlink()
 
 
 def temporary_beside(path: Path) -> Path:

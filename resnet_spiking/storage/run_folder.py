@@ -157,7 +157,6 @@ def held_folder(output: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"cannot write to {output} ({error.strerror}); choose another --output-dir") from None
     with exclusive(output, busy=f"another command writes to {output}; wait for it, or choose another --output-dir"):
-        remove_temporaries(output)
         try:
             yield
         finally:
@@ -177,6 +176,7 @@ def claim_folder(config: RunConfig, output: Path, data: Dataset, env: Environmen
         if overwrite:
             for name in ("result.json", "last.ckpt", "metrics.jsonl", "model.safetensors"):
                 (output / name).unlink(missing_ok=True)
+        remove_temporaries(output)
         write_config(output, config, data, env)
     except OSError as error:
         raise UserError(f"cannot write to {output} ({error.strerror}); choose another --output-dir") from None

@@ -119,15 +119,13 @@ def load_state(
         with zipfile.ZipFile(path) as archive:
             # torch's reader does not look whether the bytes are those that were written.
             if archive.testzip() is not None:
-                raise UserError(damaged)
+                raise zipfile.BadZipFile
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         stored = RunConfig.from_dict(state["config"]).as_dict()
         different = [name for name, value in config.items() if stored[name] != value]
         # A state of an older version does not say what it stands on.
         begun_on = state.get("basis", basis)
         others = [name for name, value in basis.items() if begun_on.get(name) != value]
-    except UserError:
-        raise
     except (*UNLOADABLE, zipfile.BadZipFile, zlib.error):
         raise UserError(damaged) from None
     if different:

@@ -12,6 +12,7 @@ from typing import Any
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.images import Dataset
 from resnet_spiking.environment import Environment
+from resnet_spiking.errors import Interrupted
 from resnet_spiking.network.arithmetic import plain_arithmetic
 from resnet_spiking.network.build import Trunk, check_head
 from resnet_spiking.network.evidence import head_warnings
@@ -68,9 +69,13 @@ def _train(
 ) -> dict[str, Any]:
     if not overwrite:
         claim_folder(config, output, images, env, overwrite=False)
-    frozen = remember_frozen(config, images, trunk, env)
-    features_seconds = time.perf_counter() - began
-    default = remember_default(config, beside(output), frozen, env)
+    try:
+        frozen = remember_frozen(config, images, trunk, env)
+        features_seconds = time.perf_counter() - began
+        default = remember_default(config, beside(output), frozen, env)
+    except Interrupted as stopped:
+        stopped.begun = not overwrite
+        raise
     if overwrite:
         # Only now: what stands in the way of Default must not cost the run that is there.
         claim_folder(config, output, images, env, overwrite=True)

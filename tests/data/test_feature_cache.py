@@ -13,6 +13,7 @@ from resnet_spiking.data import feature_cache
 from resnet_spiking.data.feature_cache import FeatureSource, features_of, keep_features
 from resnet_spiking.data.images import Dataset
 from resnet_spiking.data.views import Views
+from resnet_spiking.errors import UserError
 from resnet_spiking.network.backbone import split_resnet
 
 CPU = torch.device("cpu")
@@ -114,27 +115,46 @@ def test_a_truncated_file_is_written_again(tmp_path: Path, shapes: Dataset) -> N
 
 
 @pytest.mark.parametrize("damaged", ["npy", "sha256"])
-def test_a_file_with_other_bytes_is_written_again(tmp_path: Path, shapes: Dataset, damaged: str) -> None:
+def test_other_bytes_than_were_written_are_refused(tmp_path: Path, shapes: Dataset, damaged: str) -> None:
     keep(Frozen(), shapes, tmp_path)
-    wanted = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    file = sorted(tmp_path.glob(f"*.{damaged}"))[0]
+    file = sorted(tmp_path.glob(f"*.{damaged}"))[1]
+    array, record = file.with_suffix(".npy"), file.with_suffix(".sha256")
+    assert record.read_text() == hashlib.sha256(array.read_bytes()).hexdigest() + "\n"
     with file.open("r+b") as handle:
         handle.seek(file.stat().st_size // 2)
         handle.write(b"\0\1")
-    lines: list[str] = []
-    keep(Frozen(), shapes, tmp_path, lines=lines)
-    assert lines[0] == f"{file.with_suffix('.npy')} is damaged: computing its features again"
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == wanted
-    digest = hashlib.sha256(wanted[f"{file.stem}.npy"]).hexdigest()
-    assert file.with_suffix(".sha256").read_text() == digest + "\n"
+    again = keep(Frozen(), shapes, tmp_path)
+    for _ in range(2):
+        with pytest.raises(UserError, match=rf"{array.name} is damaged: .* {record.name}; delete both, and go on"):
+            again.batch(torch.arange(4))
+    array.unlink()
+    record.unlink()
+    assert keep(Frozen(), shapes, tmp_path).batch(torch.arange(4)).shape[0] == 4
+
+
+def test_a_file_without_a_record_is_taken_as_it_is_and_one_deleted_meanwhile_stays_open(
+    tmp_path: Path, shapes: Dataset
+) -> None:
+    """Older versions wrote no record."""
+    wanted = keep(Frozen(), shapes, tmp_path).batch(torch.arange(4))
+    for record in tmp_path.glob("*.sha256"):
+        record.unlink()
+    frozen = Frozen()
+    kept = keep(frozen, shapes, tmp_path)
+    assert frozen.seen == 1
+    assert torch.equal(kept.batch(torch.arange(4)), wanted)
+    for file in tmp_path.glob("*.npy"):
+        file.unlink()
+    assert torch.equal(kept.batch(torch.arange(4)), wanted)
 
 
 def test_what_nobody_writes_to_any_more_is_removed(tmp_path: Path, shapes: Dataset) -> None:
-    for name, age in (("old", 90_000), ("new", 60)):
-        (tmp_path / f"{name}.tmp").touch()
-        os.utime(tmp_path / f"{name}.tmp", (time.time() - age,) * 2)
+    ours, newer, theirs = ("0123456789abcdefx_yz12zz.tmp", "0123456789abcdefx_yz12zy.tmp", "notes.tmp")
+    for name, age in ((ours, 90_000), (newer, 60), (theirs, 90_000)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
     keep(Frozen(), shapes, tmp_path)
-    assert [path.name for path in tmp_path.glob("*.tmp")] == ["new.tmp"]
+    assert {path.name for path in tmp_path.glob("*.tmp")} == {newer, theirs}
 
 
 @pytest.mark.parametrize(

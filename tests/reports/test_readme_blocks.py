@@ -209,6 +209,12 @@ def test_a_link_stays_a_link_and_the_mode_stays(tmp_path: Path, digest: Digest) 
     assert check_readme(target, digest).differences == []
 
 
+def test_other_comments_are_nobodys_business(tmp_path: Path, digest: Digest) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(f"<!-- report bugs at example.org -->\n<!-- Report template v2 -->\n{VALID}\n")
+    assert update_readmes([path], digest) == {path: 1}
+
+
 def test_code_hides_its_marks_and_no_others(tmp_path: Path, digest: Digest) -> None:
     path = tmp_path / "README.md"
     example = "<!-- report: accuracy -->\n<!-- /report -->"

@@ -69,10 +69,12 @@ def test_a_limit_on_the_size_of_files_is_called_one(old: Path) -> None:
 
 
 def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    for name in (".last.ckpt.12-ab.tmp", "notes.tmp", "result.json"):
+    others = [".d.tmp", ".mine.tmp", "notes.tmp", "result.json"]
+    (tmp_path / others[0]).mkdir()
+    for name in (temporary_beside(tmp_path / "last.ckpt").name, *others[1:]):
         (tmp_path / name).write_text(name)
     remove_temporaries(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.tmp", "result.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == others
 
 
 def test_no_two_processes_write_to_one_temporary_file(tmp_path: Path) -> None:

@@ -572,7 +572,8 @@ def test_a_checkpoint_that_no_run_wrote_is_refused(tmp_path: Path, shapes: Datas
     path.write_bytes(whole)
     state = torch.load(path, weights_only=True)
     progress = state["progress"]
-    for change in ({"optimizer": 3}, {"progress": {**progress, "epoch": 99}}):
+    newer = {**state["config"], "neuron": "newer"}
+    for change in ({"optimizer": 3}, {"progress": {**progress, "epoch": 99}}, {"config": newer}):
         torch.save({**state, **change}, path)
         with pytest.raises(UserError, match=r"last\.ckpt is damaged or no checkpoint; delete it to start this phase"):
             train_run(CONFIG, tmp_path / "run", data=shapes, resume=True)
