@@ -389,7 +389,7 @@ def doctored(folder: Path, change: Any) -> None:
 )  # fmt: skip
 def test_a_doctored_figure_is_named(copy: Path, figure: str, change: Any) -> None:
     doctored(copy, change)
-    assert figure in [row.figure for row in verified(copy)]
+    assert any(row.figure.startswith(figure) for row in verified(copy))
 
 
 @pytest.mark.parametrize(
