@@ -162,15 +162,14 @@ def main(
 
 def _refuse_beside_verify(context: click.Context) -> None:
     """What decides an evaluation stands in the result; a value that would not be looked at is refused."""
-    from click.core import ParameterSource
-
     from resnet_spiking.errors import UserError
+    from resnet_spiking.terminal import given_options
 
-    for parameter in context.command.params:
-        given = context.get_parameter_source(parameter.name or "") != ParameterSource.DEFAULT
-        if given and parameter.name not in ("verify", "runs", "data_dir", "weights", "device"):
+    options = {parameter.name: parameter.opts[-1] for parameter in context.command.params}
+    for name in given_options(context):
+        if name not in ("verify", "runs", "data_dir", "weights", "device"):
             raise UserError(
-                f"{parameter.opts[-1]} has no meaning for --verify, which rescores what the result holds; "
+                f"{options[name]} has no meaning for --verify, which rescores what the result holds; "
                 "leave it out (--data-dir, --weights and --device go with it)"
             )
 

@@ -94,6 +94,14 @@ class OneLineGroup(OneLineCommand, click.Group):
         return super().parse_args(ctx, args)
 
 
+def given_options(context: click.Context) -> list[str]:
+    """Return the names of the parameters that a command line gives a value, others than those left at their default."""
+    from click.core import ParameterSource
+
+    names = [parameter.name or "" for parameter in context.command.params]
+    return [name for name in names if context.get_parameter_source(name) != ParameterSource.DEFAULT]
+
+
 def choose_device(name: str) -> torch.device:
     """Return the device. Raises ``UserError`` when it is malformed or not there: never falls back."""
     import torch

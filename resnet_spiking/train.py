@@ -151,8 +151,6 @@ def main(
     epochs: str, hidden: str, weights: str | None, image_size: int | None, device: str, data_dir: Path | None,
     output_dir: Path | None, cache_dir: Path | None, no_cache: bool, resume: bool, overwrite: bool, **settings: Any,
 ) -> None:  # fmt: skip
-    from click.core import ParameterSource
-
     from resnet_spiking.config import RunConfig, integers
     from resnet_spiking.data.names import usual_inputs
 
@@ -176,11 +174,10 @@ def main(
     from resnet_spiking.environment import Environment
     from resnet_spiking.errors import Interrupted
     from resnet_spiking.network.build import check_head
-    from resnet_spiking.terminal import cache_root, choose_device, progress_bars, stop_signal
+    from resnet_spiking.terminal import cache_root, choose_device, given_options, progress_bars, stop_signal
     from resnet_spiking.training.run import train_run
 
-    source = click.get_current_context().get_parameter_source
-    check_head(config, [name for name in settings if source(name) != ParameterSource.DEFAULT])
+    check_head(config, [name for name in given_options(click.get_current_context()) if name in settings])
     with stop_signal() as should_stop, progress_bars() as progress:
         environment = Environment(
             device=choose_device(device),

@@ -54,7 +54,7 @@ def attack_chunk(
     spending = _Spending(target, *sources)
     found = _run(stage, target, images, labels, norm, eps, steer, sources)
     spending.pause()
-    limits = torch.full((len(images),), torch.inf if eps is None else eps, device=images.device)
+    limits = torch.full((len(images),), torch.inf if eps is None else eps, dtype=torch.float64, device=images.device)
     judged = _judge(target, found, images, labels, norm, limits, confirm)
     return {**judged, "spent": np.array([*spending.total(), *judged["spent"]])}
 
@@ -113,7 +113,7 @@ def _judge(
     # In fp32 the length of a large image is off by more than what is allowed.
     size = norm_of(found.images.double() - images.double(), norm)
     inside = (found.images.flatten(1) >= 0).all(1) & (found.images.flatten(1) <= 1).all(1)
-    inside &= size <= limits.double() + ROUNDING
+    inside &= size <= limits + ROUNDING
     broken = misclassified(target, found.images, labels, confirm) & finite & inside
     trouble = [(found.success & ~broken & finite).sum(), (~finite).sum(), (~inside & finite).sum()]
     return {

@@ -22,7 +22,7 @@ from resnet_spiking.data.images import ImageSet
 from resnet_spiking.data.transfer import sent
 from resnet_spiking.data.views import PLAIN, Views
 from resnet_spiking.errors import UserError, check_known
-from resnet_spiking.storage.files import file_sha256, write_atomically
+from resnet_spiking.storage.files import file_sha256
 
 CPU = torch.device("cpu")
 Report = Callable[[str], None]
@@ -165,7 +165,9 @@ def _write(
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        write_atomically(_record(path), lambda temporary: temporary.write_text(file_sha256(Path(name)) + "\n"))
+        with _record(path).open("a") as record:
+            # Another process may write the same features, by other sums in the last bits: either file is whole.
+            record.write(file_sha256(Path(name)) + "\n")
         Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
@@ -203,13 +205,13 @@ def _check_bytes(path: Path) -> None:
     if found in _CHECKED:
         return
     record = _record(path)
-    if record.is_file() and record.read_text().strip() != file_sha256(path):
-        raise UserError(f"{path} is damaged: its sha256 is not that in {record.name}; delete both, and go on")
+    if record.is_file() and file_sha256(path) not in record.read_text().split():
+        raise UserError(f"{path} is damaged: its sha256 is not in {record.name}; delete both, and go on")
     _CHECKED.add(found)
 
 
 def _record(path: Path) -> Path:
-    """Return the file with the sha256 of the features in ``path``."""
+    """Return the file that lists the sha256 of each file that was written to ``path``."""
     return path.with_suffix(".sha256")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -282,6 +283,11 @@ def _images(row: Row) -> tuple[Any, ...]:
 def _short(weights: str) -> str:
     """Write what ``weights_of`` returns with a hash that people can compare."""
     return re.sub(r"@([0-9a-f]{8})[0-9a-f]+", r"@\1", weights)
+
+
+def uneven(groups: Iterable[Group]) -> bool:
+    """Say whether some of the groups stand on other seeds of Default than others."""
+    return len({group.default_seeds for group in groups}) > 1
 
 
 def varying(groups: list[Group]) -> list[str]:

@@ -278,27 +278,13 @@ class Rolled(nn.Module):
         return images.roll(1, 0)
 
 
-class Sequence(nn.Module):
-    """One image; returns the given logits ``[K, classes]``, call by call."""
-
-    stochastic = True
-
-    def __init__(self, logits: Tensor) -> None:
-        super().__init__()
-        self.logits, self.turn = logits, 0
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.turn += 1
-        return self.logits[(self.turn - 1) % len(self.logits)].expand(len(images), -1)
-
-
 @pytest.mark.parametrize("rule", ["majority", "expected"])
 @pytest.mark.parametrize(("lost", "beaten"), [(50, False), (59, False), (61, True), (100, True)])
 def test_an_image_is_lost_by_two_standard_errors_of_the_votes(rule: str, lost: int, beaten: bool) -> None:
     """Of 100 votes the share that is lost must be 0.5 + 1 / sqrt(100) at least, after draws that were lost."""
     images, labels = torch.rand(1, 1, 2, 2), torch.zeros(1, dtype=torch.long)
     right, wrong = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
-    model = Sequence(torch.stack([wrong] * 3 + [wrong] * lost + [right] * (100 - lost)))
+    model = Recited(torch.stack([wrong] * 3 + [wrong] * lost + [right] * (100 - lost))[:, None])
     target = target_of(model, images, draws=3, votes=100, rule=rule)
     model.turn = 0
     assert bool(target.margins(images, labels) >= 0) is beaten
@@ -309,7 +295,7 @@ def test_margins_that_the_verdict_corrects_keep_their_order() -> None:
     found = []
     for ahead in (2.0, 4.0, 8.0):
         draws = torch.tensor([[ahead, 0.0], [0.0, 0.5], [0.0, 0.5]])
-        images, model = torch.rand(1, 1, 2, 2), Sequence(torch.cat([draws, torch.tensor([[0.0, 1.0]] * 10)]))
+        images, model = torch.rand(1, 1, 2, 2), Recited(torch.cat([draws, torch.tensor([[0.0, 1.0]] * 10)])[:, None])
         target = target_of(model, images, draws=3, votes=10, rule="expected")
         model.turn = 0
         found.append(float(target.margins(images, torch.zeros(1, dtype=torch.long))))

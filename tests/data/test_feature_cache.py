@@ -132,6 +132,15 @@ def test_other_bytes_than_were_written_are_refused(tmp_path: Path, shapes: Datas
     assert keep(Frozen(), shapes, tmp_path).batch(torch.arange(4)).shape[0] == 4
 
 
+def test_two_processes_that_write_at_once_do_no_harm(tmp_path: Path, shapes: Dataset) -> None:
+    """The second one's record is written, and then the first one's file renamed; their bytes differ."""
+    mine = keep(Frozen(), shapes, tmp_path)
+    for record in tmp_path.glob("*.sha256"):
+        with record.open("a") as lines:
+            lines.write("ab" * 32 + "\n")
+    assert mine.batch(torch.arange(4)).shape[0] == 4
+
+
 def test_a_file_without_a_record_is_taken_as_it_is_and_one_deleted_meanwhile_stays_open(
     tmp_path: Path, shapes: Dataset
 ) -> None:

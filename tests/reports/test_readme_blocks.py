@@ -157,7 +157,7 @@ def test_a_drawing_of_one_of_several_attack_results(whole: Any, tmp_path: Path) 
         ("<!-- report: figure name=acuracy file=a.svg --><!-- /report -->", "names: accuracy"),
         ("<!-- report: figure name=robustness file=a.svg result=linff --><!-- /report -->", "did you mean 'linf'"),
         ("<!-- report: figure name=robustness file=../a.svg --><!-- /report -->", "below the README"),
-        ("<!-- report: figure name=robustness file=/tmp/a.svg --><!-- /report -->", "below the README"),
+        ("<!-- report: figure name=robustness file=/a.svg --><!-- /report -->", "below the README"),
         (
             f"{VALID} then <!-- report:value column=accuracy -->99 %<!-- /report -->",
             "line 2: .*begins or ends no",

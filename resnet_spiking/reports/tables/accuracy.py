@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from resnet_spiking.errors import UserError, nearest
-from resnet_spiking.reports.groups import SHOWN, Group, differing, plain, usual, varying
+from resnet_spiking.reports.groups import SHOWN, Group, differing, plain, uneven, usual, varying
 from resnet_spiking.reports.statistics import INTERVAL, PAIRED, SPREAD, UNEVEN
 from resnet_spiking.reports.table import (
     ABSENT,
@@ -175,7 +175,7 @@ def accuracy_table(groups: list[Group], columns: tuple[str, ...] = ()) -> Table:
         for cell in {group.cell for group in groups}
     }
     alone = {cell for cell in best if sum(group.cell == cell for group in groups) == 1}
-    uneven = {cell for cell in best if len({group.default_seeds for group in groups if group.cell == cell}) > 1}
+    mixed = {cell for cell in best if uneven(group for group in groups if group.cell == cell)}
     rows = []
     for index, group in enumerate(groups):
         row = []
@@ -189,7 +189,7 @@ def accuracy_table(groups: list[Group], columns: tuple[str, ...] = ()) -> Table:
             else:
                 cell = FIGURES[name].cell(group)
                 bold = name == "accuracy" and round(group.accuracy.mean, 4) == best[group.cell]
-                row.append(Cell(cell.text, cell.value, bold and group.cell not in alone | uneven, cell.state))
+                row.append(Cell(cell.text, cell.value, bold and group.cell not in alone | mixed, cell.state))
         rows.append(row)
     heads = [Column("settings", "other settings") if name == "settings" else
              Column(name, HEADINGS[name], name in ("image_size", "freeze_depth", "num_steps")) if name in HEADINGS
@@ -203,7 +203,7 @@ def accuracy_table(groups: list[Group], columns: tuple[str, ...] = ()) -> Table:
         common=_common(groups, texts, [name for name in constant if name not in columns], normal),
         notes=[
             *dict.fromkeys(FIGURES[name].note for name in chosen if name in FIGURES and FIGURES[name].note),
-            *([UNEVEN] if uneven and "accuracy" in chosen else []),
+            *([UNEVEN] if mixed and "accuracy" in chosen else []),
         ],
     )
 

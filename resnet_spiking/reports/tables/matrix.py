@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resnet_spiking.errors import UserError
-from resnet_spiking.reports.groups import Group, differing, plain, varying
+from resnet_spiking.reports.groups import Group, differing, plain, uneven, varying
 from resnet_spiking.reports.statistics import SPREAD, UNEVEN
 from resnet_spiking.reports.table import ABSENT, Cell, Column, Record, Table, plus_minus
 from resnet_spiking.reports.tables.accuracy import HEADINGS
@@ -47,11 +47,7 @@ def matrix_table(
         for column in columns
         if any(place[1] == column for place in fields)
     }
-    uneven = {
-        column
-        for column in best
-        if len({group.default_seeds for place, group in fields.items() if place[1] == column}) > 1
-    }
+    mixed = {column for column in best if uneven(group for place, group in fields.items() if place[1] == column)}
     rows: list[list[Cell]] = []
     records: list[Record] = []
     for variant in variants:
@@ -62,14 +58,14 @@ def matrix_table(
                 row.append(Cell(ABSENT))
                 continue
             text = f"{plus_minus(found.accuracy.mean, found.accuracy.std)} {found['epochs']} ({found.accuracy.n})"
-            bold = round(found.accuracy.mean, 4) == best[column] and column not in uneven
+            bold = round(found.accuracy.mean, 4) == best[column] and column not in mixed
             row.append(Cell(text, found.accuracy.mean, bold))
             records.append({"variant": variant, **dict(zip(across, column, strict=True)), "epochs": found["epochs"],
                             "n": found.accuracy.n, "accuracy_mean": found.accuracy.mean,
                             "accuracy_std": found.accuracy.std})  # fmt: skip
         rows.append(row)
     notes = ["Test accuracy, epochs <X,Y>, seeds in brackets.", SPREAD]
-    notes += [UNEVEN] if uneven else []
+    notes += [UNEVEN] if mixed else []
     if fill and any(cell.text == ABSENT for row in rows for cell in row):
         notes.append(f"{ABSENT} has no result yet; `{fill}` fills it.")
     heads = [Column("variant", "variant"), *(Column(" ".join(c), ", ".join(c), True) for c in columns)]
