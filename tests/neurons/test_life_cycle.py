@@ -134,7 +134,7 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     """DistributedDataParallel over gloo: both processes end with the same learned decay, which moved."""
     script = tmp_path / "worker.py"
     script.write_text(
-        "import sys, torch, torch.distributed as dist\n"
+        "import os, sys, torch, torch.distributed as dist\n"
         "from torch.nn.parallel import DistributedDataParallel\n"
         "import neurons\n"
         "rank, store = int(sys.argv[1]), sys.argv[2]\n"
@@ -149,8 +149,8 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
         "        neuron.beta -= 0.001 * neuron.beta.grad\n"
         "print(repr(float(neuron.beta)), flush=True)\n"
         "dist.barrier()\n"
-        "del model\n"  # the reducer's threads end before the interpreter does, or torch may abort on its way out
         "dist.destroy_process_group()\n"
+        "os._exit(0)\n"  # torch may abort where its reducer's threads outlive the interpreter: "terminate called"
     )
     root = str(Path(neurons.__file__).parents[1])
     workers = [
