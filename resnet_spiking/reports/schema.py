@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from resnet_spiking import schema
-from resnet_spiking.schema import Shape, count, flag, interval, nullable, number, share
+from resnet_spiking.schema import Shape, count, flag, number, share
+from resnet_spiking.storage.records import EVALUATION
 
 __all__ = ["ATTACK", "CURVE", "MANIFEST", "ROW", "SCALING", "Shape", "check"]
 
@@ -53,31 +54,7 @@ CURVE: dict[str, Shape] = {
     "test_accuracy?": share,
 }
 
-ATTACK: dict[str, Shape] = {
-    "format": count,
-    "norm": str,
-    "eps": [number],
-    "eps_labels": [str],
-    "bundle": str,
-    "samples": count,
-    "dataset": str,
-    "models": [
-        {
-            "name": str,
-            "run?": str,
-            "variant": str,
-            "clean": {"accuracy": share, "interval": interval},
-            "robust": [{"eps": number, "accuracy": share, "interval": interval, "attacks": {"*": {"accuracy": share}}}],
-            "trap?": [{"*": number}],
-            "minimum_norm?": {"median": nullable(number)},
-            "mcnemar?": [{"eps": number, "better": count, "worse": count, "p": share}],
-            "checks": [{"name": str, "title": str, "threshold": str, "passed": nullable(flag), "reason?": str}],
-            "unreliable": [str],
-            "devices?": [str],
-        }
-    ],
-    "command": str,
-}
+ATTACK: dict[str, Shape] = {"format": count, "command": str, **EVALUATION}
 
 SCALING = ("axis", "value", "contender", "milliseconds", "mebibytes")
 

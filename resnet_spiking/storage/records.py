@@ -70,7 +70,7 @@ _OWN: dict[str, Shape] = {
 }
 
 # Devices and each model's seconds came later than the first results.
-_EVALUATION: dict[str, Shape] = {
+EVALUATION: dict[str, Shape] = {
     "norm": str,
     "eps": [number],
     "eps_labels": [str],
@@ -97,7 +97,7 @@ _EVALUATION: dict[str, Shape] = {
             "stages": [str],
             "clean": _PROPORTION,
             "robust": [{"eps": number, **_PROPORTION, "attacks": {"*": _OWN}}],
-            "trap": [{"bundle": share, "overstated": number, "*": number}],
+            "trap": [{"eps": number, "bundle": share, "overstated": number, "*": number}],
             "skipped": {"*": str},
             "minimum_norm?": {"median": nullable(number)},
             "mcnemar?": [{"eps": number, "better": count, "worse": count, "p": share}],
@@ -123,7 +123,7 @@ _SHAPES: dict[tuple[Kind, str], dict[str, Shape]] = {
     ("run", "config.json"): {"config": dict, "inputs": {"data_dir": nullable(text), "way?": str, "memory?": str}},
     ("run", "result.json"): _RUN,
     ("evaluation", "config.json"): {"settings": dict, "models": {"*": str}},
-    ("evaluation", "result.json"): _EVALUATION,
+    ("evaluation", "result.json"): EVALUATION,
 }
 
 

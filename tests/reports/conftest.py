@@ -123,14 +123,19 @@ class Invented:
                 for name, title in (("T01", "clean replay"), ("T09", "zero gradient"), ("T16", "randomness"))
             ]  # fmt: skip
             models.append({"name": variant, "run": f"runs/{variant}", "variant": variant, "model_sha256": "0" * 64,
-                           "stochastic": False, "rule": "single",
+                           "stochastic": False, "spiking": variant not in ("default", "relu"), "rule": "single",
+                           "draws": 1, "votes": 1, "stages": ["conv1"], "skipped": {}, "others": [],
+                           "trap": [{"eps": entry["eps"], "bundle": entry["accuracy"], "overstated": 0.0}
+                                    for entry in robust],
+                           "adversarial": {"file": f"{variant}.npz", "sha256": "0" * 64},
                            "clean": {"accuracy": clean, "interval": [0.86, 0.93]}, "robust": robust,
                            "minimum_norm": {"attack": "fmn", "median": 0.004, "found": 200},
                            "mcnemar": [] if variant == "default" else
                            [{"eps": eps, "better": 9, "worse": 2, "p": 0.0654} for eps in EPS.values()],
                            "checks": checks, "unreliable": ["T09"] if variant == unreliable else []})  # fmt: skip
         self.attacks[label] = {"format": 1, "norm": "linf", "eps": list(EPS.values()), "eps_labels": list(EPS),
-                               "bundle": "standard", "samples": 200, "indices": list(range(200)), "labels": [],
+                               "bundle": "standard", "indicative": False, "settings": {},
+                               "samples": 200, "indices": list(range(200)), "labels": [],
                                "dataset": "cifar10", "data_sha256": "0" * 64, "seed": 0, "models": models,
                                "provenance": {}, "seconds": 1.0,
                                "command": "python -m resnet_spiking.attack runs/default runs/lif"}  # fmt: skip

@@ -17,14 +17,12 @@ NOTE = (
 def trap_table(label: str, result: dict[str, Any], dataset: str) -> Table:
     """Return a row for each attacked model, and at each eps what each weak attack, and the bundle, leave."""
     labels = dict(zip(result["eps"], result["eps_labels"], strict=True))
-    weak = list(
-        dict.fromkeys(name for model in result["models"] for row in model.get("trap", []) for name in _attacks(row))
-    )
+    weak = list(dict.fromkeys(name for model in result["models"] for row in model["trap"] for name in _attacks(row)))
     names = [*weak, "bundle"]
     rows, records = [], []
     for model in result["models"]:
         name = "Default" if model["name"] == "default" else model["name"]
-        found = {row["eps"]: row for row in model.get("trap", [])}
+        found = {row["eps"]: row for row in model["trap"]}
         row = [Cell(name)]
         for eps in labels:
             for attack in names:
@@ -32,7 +30,7 @@ def trap_table(label: str, result: dict[str, Any], dataset: str) -> Table:
                 cell = Cell(ABSENT) if value is None else Cell(percent(value, 1), value, attack == "bundle")
                 row.append(cell)
         rows.append(row)
-        records += [_record(label, model["name"], point) for point in model.get("trap", [])]
+        records += [_record(label, model["name"], point) for point in model["trap"]]
     heads = [
         Column(f"{attack} {eps}", f"{_written(attack)} at {labels[eps]}", True) for eps in labels for attack in names
     ]
