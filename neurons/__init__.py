@@ -73,7 +73,16 @@ __all__ = [
 ]
 
 
+_MODULES = ("contract", "nir", "parity", "reference")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"neurons.{name}")
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("resnet-spiking")
     if name not in _HOMES:
         raise AttributeError(f"module 'neurons' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -118,19 +118,24 @@ class Neuron(nn.Module, ABC):
         Raises:
             TypeError: `current`, `state` or `generator` is not what is described, by type or dtype.
             ValueError: wrong rank, T = 0, wrong feature shape, a state of another shape, device or length, a generator
-                of another device, NaN (`NaNError`; a graph that `torch.compile` made does not look for it).
+                of another device, NaN (`NaNError`; a graph that torch traced, such as `torch.compile` does, does not
+                look for it, nor does a tensor without values).
+
+        `torch.utils.checkpoint` computes a forward again, and gives back the state of torch's global generator alone:
+        what a `generator` of its own draws would be other spikes then.
         """
         compute = self._check_current(current)
         self._check_generator(generator, current)
+        given: State = ()
         if state is None:
             state = tuple(resting(current.shape[1:], compute, current) for _ in self.state_names)
         else:
             self._check_state(state, current, compute)
-            state = tuple(part.resolve_neg() for part in state)
+            state = given = tuple(part.resolve_neg() for part in state)
         run = self._simulate if self.rule is None else self._run_under_rule
         # Kernels read memory, where a tensor that is negated lazily has the other sign.
         spikes, state = run(current.to(compute).resolve_neg(), state, generator)
-        self._refuse_nan(current, state)
+        self._refuse_nan(current, given, state)
         return spikes.to(current.dtype), state
 
     def surrogate(self) -> Surrogate:
@@ -170,7 +175,8 @@ class Neuron(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         changed = "".join(f", {key}={value!r}" for key, value in self.config.changed().items())
-        return f"{self.name!r}, mode={self.mode!r}{changed}"
+        features = "" if self.features is None else f", features={self.features}"
+        return f"{self.name!r}, mode={self.mode!r}{changed}{features}"
 
     def get_extra_state(self) -> Tensor:
         """The identity of the neuron, as bytes in a tensor so that safetensors can hold a whole state_dict."""
@@ -181,9 +187,19 @@ class Neuron(nn.Module, ABC):
         """Refuse the weights of a neuron that computes something else.
 
         Raises:
-            ValueError: name, mode or a parameter differs; the message lists the differences.
+            ValueError: name, mode or a parameter differs, the message lists the differences; or no identity at all.
         """
-        theirs, ours = json.loads(bytes(state.tolist())), self._identity()
+        try:
+            # Floats where a whole state_dict was cast, or averaged over equal neurons.
+            theirs = json.loads(bytes(state.to(torch.uint8).tolist()))
+        except (AttributeError, TypeError, ValueError):
+            theirs = None
+        if not isinstance(theirs, dict):
+            raise ValueError(
+                f"_extra_state of {self.name} is not the identity that state_dict() wrote; keep it out of arithmetic "
+                "on a state_dict: copy it from one of them"
+            )
+        ours = self._identity()
         differing = [
             f"{key}: {theirs.get(key)!r} there, {ours.get(key)!r} here"
             for key in sorted(theirs.keys() | ours.keys())
@@ -191,6 +207,12 @@ class Neuron(nn.Module, ABC):
         ]
         if differing:
             raise ValueError(f"state_dict belongs to another neuron ({'; '.join(differing)})")
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # torch sets the extra state after it has copied the parameters.
+        if (key := prefix + "_extra_state") in state_dict:
+            self.set_extra_state(state_dict[key])
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _identity(self) -> dict[str, Any]:
         return {"name": self.name, "mode": self.mode, **self.config.to_dict()}
@@ -275,10 +297,6 @@ class Neuron(nn.Module, ABC):
         learns = field in self._parameters or getattr(self.config, f"learn_{field}")
         return getattr(self, field) if learns else None
 
-    def _learnables(self) -> Iterable[nn.Parameter | None]:
-        """What could hold NaN from an optimiser's step."""
-        return self._parameters.values()
-
     def _witnesses(self, state: State) -> State:
         """The tensors of the state that hold NaN once the current held one."""
         return state[:1]
@@ -314,8 +332,11 @@ class Neuron(nn.Module, ABC):
 
     def _check_state(self, state: State, current: Tensor, compute: torch.dtype) -> None:
         wanted = f"None or the tuple ({', '.join(self.state_names)}) that {self.name} returned"
-        if not isinstance(state, tuple) or not all(isinstance(part, Tensor) for part in state):
+        if not isinstance(state, tuple):
             raise TypeError(f"state must be {wanted}, got {type(state).__name__}")
+        for part in state:
+            if not isinstance(part, Tensor):
+                raise TypeError(f"state must be {wanted}, got a tuple that holds {type(part).__name__}")
         if len(state) != len(self.state_names):
             raise ValueError(f"state must be {wanted}, got a tuple of {len(state)}")
         for part_name, part in zip(self.state_names, state, strict=True):
@@ -331,20 +352,25 @@ class Neuron(nn.Module, ABC):
             if part.device != current.device:
                 raise ValueError(f"state ({part_name}) must be on {current.device} like current, got {part.device}")
 
-    def _refuse_nan(self, current: Tensor, state: State) -> None:
-        if torch.compiler.is_compiling():
+    def _refuse_nan(self, current: Tensor, given: State, state: State) -> None:
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return  # a branch on data would break the graph
+        if current.is_meta or hasattr(current, "fake_mode"):
+            return  # a tensor without values, of which a FakeTensor does not say is_meta
         # A NaN never leaves a membrane, so that the small final state tells about the whole current.
         witnesses = [part.detach() for part in self._witnesses(state) or (current,)]
-        learned = [parameter.detach() for parameter in self._learnables() if parameter is not None]
+        given = tuple(part.detach() for part in given)
+        learned = [parameter.detach() for parameter in self.parameters()]
         # A sum is a tenth of the work, and finite where no entry is NaN; infinite entries may make it NaN as well.
-        if math.isfinite(sum(value.sum() for value in (*witnesses, *learned))):
+        if math.isfinite(sum(value.sum() for value in (*witnesses, *given, *learned))):
             return
         if any(bool(torch.isnan(value).any()) for value in learned):
             raise NaNError(f"a learned value of {self.name} must not hold NaN, got NaN")
+        if any(bool(torch.isnan(part).any()) for part in given):
+            raise NaNError("state must not hold NaN, got NaN")
         if any(bool(torch.isnan(witness).any()) for witness in witnesses):
-            given = "NaN" if bool(torch.isnan(current).any()) else "values so large that they gave NaN"
-            raise NaNError(f"current (or state) must not hold NaN, got {given}")
+            found = "NaN" if bool(torch.isnan(current).any()) else "values so large that they gave NaN"
+            raise NaNError(f"current must not hold NaN, got {found}")
 
 
 def _copy(generator: torch.Generator | None, device: torch.device) -> torch.Generator:
@@ -360,9 +386,12 @@ def _copy(generator: torch.Generator | None, device: torch.device) -> torch.Gene
 def _check_features(features: int | tuple[int, ...] | None) -> tuple[int, ...] | None:
     if features is None:
         return None
-    shape = (features,) if isinstance(features, int) else features
-    valid = isinstance(shape, tuple) and shape and all(isinstance(n, int) and not isinstance(n, bool) for n in shape)
-    if not valid:
+    wanted = tuple(features) if isinstance(features, (tuple, list)) else (features,)
+    try:
+        shape = tuple(operator.index(n) for n in wanted if not isinstance(n, bool))
+    except TypeError:
+        shape = ()
+    if not shape or len(shape) != len(wanted):
         raise TypeError(f"features must be None, a positive int or a tuple of them, got {features!r}")
     if min(shape) < 1:
         raise ValueError(f"features must be positive, got {features!r}")

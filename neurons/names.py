@@ -14,6 +14,9 @@ from importlib import metadata
 ENTRY_POINT_GROUP = "resnet_spiking.neurons"
 """An installed package that offers an entry point of this group has its neuron in `list_neurons()` by itself."""
 
+CONTROL = "relu"
+"""The head without spikes, which the others are compared with."""
+
 PARALIF_MODES = ("gs", "sb", "trb", "d", "sd", "td", "trd", "t", "st", "tt", "trt")
 
 
@@ -46,7 +49,7 @@ _BUILT_IN: dict[str, Entry] = {
     "norse-lifbox": Entry("neurons.adapters.norse:NorseLIFBox", "norse LIFBoxCell"),
     "norse-lif": Entry("neurons.adapters.norse:NorseLIF", "norse LIFCell, a LIF with a synapse"),
     **{f"paralif-{mode}": Entry("neurons.paralif:ParaLIF", _PARALIF_SUMMARIES[mode]) for mode in PARALIF_MODES},
-    "relu": Entry("neurons.relu:ReLU", "control: the same head without spikes"),
+    CONTROL: Entry("neurons.relu:ReLU", "control: the same head without spikes"),
 }
 
 _PEERS: dict[str, Entry] = {

@@ -120,11 +120,16 @@ def _neuron(neuron: Neuron, width: int, nir: Any) -> tuple[Any, Any]:
         if field != "threshold" and bool((value == 1).any()) and (field == "beta" or has_synapse):
             raise refuse(field, 1.0, "it has no time constant")
         found[field] = value.expand(width)
-    beta, threshold, zero = found["beta"], _array(found["threshold"]), _array(torch.zeros(width))
+    beta, zero = found["beta"], _array(torch.zeros(width))
+    level, gain = found["threshold"], torch.ones(width, dtype=torch.float64)
+    if bool((level != level[0]).any()):
+        # snnTorch reads one threshold for all neurons: a membrane that resets to zero may be counted in thresholds.
+        level, gain = torch.ones_like(level), 1 / level
+    threshold = _array(level)
     tau = _array(STEP / (1 - beta))
     if not has_synapse:
         node = nir.LIF(tau=tau, r=_array(torch.ones(width)), v_leak=zero, v_threshold=threshold, v_reset=zero)
-        return node, _array(1 / (1 - beta))
+        return node, _array(gain / (1 - beta))
     node = nir.CubaLIF(
         tau_mem=tau,
         tau_syn=_array(STEP / (1 - found["alpha"])),
@@ -134,7 +139,7 @@ def _neuron(neuron: Neuron, width: int, nir: Any) -> tuple[Any, Any]:
         v_reset=zero,
         w_in=_array(1 / (1 - found["alpha"])),
     )
-    return node, _array(torch.ones(width))
+    return node, _array(gain)
 
 
 def _array(tensor: Tensor) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any, final
 
 import torch
@@ -154,9 +153,6 @@ class ParaLIF(Neuron):
     def membrane_threshold(self) -> float:
         return super().membrane_threshold() if self.spike_mode == "t" else 1.0
 
-    def _learnables(self) -> Iterable[nn.Parameter | None]:
-        return super()._learnables() if self.feedback is None else self.parameters()
-
     def _witnesses(self, state: State) -> State:
         # The membrane that the hidden spikes come from is on its own.
         return state[:1] if self.feedback is None else (state[0], state[len(state) // 2])
@@ -247,6 +243,6 @@ class ParaLIF(Neuron):
         if self.delta:
             threshold = self._value("threshold", self.config.delta_threshold, V, SMALLEST_THRESHOLD, math.inf)
             rise = n - torch.cat([state[0].unsqueeze(0), n[:-1]])
-            return spike(rise - threshold, self.surrogate()), (n[-1],)
+            return spike(rise - threshold, self.surrogate()), (n[-1].clone(),)
         threshold = self._value("threshold", self.config.threshold, V, SMALLEST_THRESHOLD, math.inf)
         return spike(n - squash(threshold, self.squashing), self.surrogate()), ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, get_args
 
 from neurons.names import unknown
@@ -18,6 +19,9 @@ SURROGATES: tuple[str, ...] = get_args(SurrogateName)
 
 LARGEST = 3.4028234663852886e38
 """The largest finite number of fp32."""
+
+STEEPEST = 1e38
+"""The largest slope of a surrogate, of which pi/2 is a number of fp32 too."""
 
 SYNAPSE_DECAY = 0.8
 """`alpha` of a neuron that always has a synapse, when none is given: norse's default, 1 - 0.001 s * 200/s."""
@@ -72,7 +76,7 @@ class NeuronParameters:
             self._number("alpha", 0.0, 1.0)
         self._number("threshold", 0.0, LARGEST, open_interval=True)
         self._number("delta_threshold", 0.0, LARGEST, open_interval=True)
-        self._number("slope", 0.0, LARGEST, open_interval=True)
+        self._number("slope", 0.0, STEEPEST, open_interval=True)
         for field in ("detach_reset", "learn_beta", "learn_alpha", "learn_threshold", "recurrent"):
             value = getattr(self, field)
             if not isinstance(value, bool):
@@ -83,12 +87,13 @@ class NeuronParameters:
     def _number(self, field: str, low: float, high: float, *, open_interval: bool = False) -> None:
         value = getattr(self, field)
         accepted = f"a number in ({low:g}, {high:g})" if open_interval else f"a number in [{low:g}, {high:g}]"
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if isinstance(value, bool) or not isinstance(value, Real):
             raise TypeError(f"{field} must be {accepted}, got {value!r}")
-        inside = low < value < high if open_interval else low <= value <= high
+        number = float(value)
+        inside = low < number < high if open_interval else low <= number <= high
         if not inside:  # NaN compares false and lands here as well
             raise ValueError(f"{field} must be {accepted}, got {value!r}")
-        object.__setattr__(self, field, float(value))
+        object.__setattr__(self, field, number)
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain values, ready for JSON."""

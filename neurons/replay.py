@@ -139,7 +139,7 @@ def _check(x: Tensor, spikes: Tensor) -> None:
 class _ThroughTime(torch.autograd.Function):
     @staticmethod
     def forward(drive: Tensor, spikes: Tensor, slopes: Tensor, sensitivity: Tensor) -> Tensor:
-        return spikes
+        return spikes.clone()  # an input given back would be a view, which nobody may change in place
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

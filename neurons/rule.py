@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from neurons.base import Neuron
 from neurons.replay import Replay, ReplayError
@@ -18,19 +18,24 @@ It may return other values than the spikes (their mean, say), which then are wha
 
 
 @contextmanager
-def backward_rule(neurons: Iterable[Neuron], rule: Rule) -> Iterator[None]:
-    """Let `rule` differentiate each of `neurons` for the graphs that are built in the block.
+def backward_rule(neurons: nn.Module | Iterable[Neuron], rule: Rule) -> Iterator[None]:
+    """Let `rule` differentiate each of `neurons`, or of those that a module holds, for the graphs built in the block.
 
     The neuron simulates with its own code, and draws what it would draw; its spikes are then given to the rule. A rule
     goes before a `surrogate_override`. The state that a run returns has no gradient. Blocks may be nested; at the end,
     also after an exception, each neuron has its former rule.
 
     Raises:
+        TypeError: `neurons` holds something else.
         ReplayError: a neuron cannot be replayed (`Neuron.replay_obstacle`); within the block, a run that its neuron's
             parameters do not explain.
     """
+    if isinstance(neurons, nn.Module):
+        neurons = [module for module in neurons.modules() if isinstance(module, Neuron) and module.spiking]
     found = list(neurons)
     for neuron in found:
+        if not isinstance(neuron, Neuron):
+            raise TypeError(f"neurons must be a module or neurons, got {type(neuron).__name__}")
         if obstacle := neuron.replay_obstacle():
             raise ReplayError(f"no backward rule for {neuron.name}: {obstacle}")
     before = [neuron.rule for neuron in found]

@@ -85,7 +85,7 @@ def spike(x: Tensor, surrogate: Surrogate) -> Tensor:
 class _Given(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, spikes: Tensor, name: str, slope: float) -> Tensor:
-        return spikes
+        return spikes.clone()  # an input given back would be a view, which nobody may change in place
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -110,7 +110,8 @@ def surrogate_override(model: nn.Module, surrogate: str, slope: float = 2.0) -> 
 
     The forward pass is untouched: spikes are the same bit for bit. What counts is when the forward runs, not when
     `backward` is called. Blocks may be nested; at the end, also after an exception, each neuron has its own
-    surrogate again. Works in both modes and for stochastic neurons: a Bernoulli
+    surrogate again. What `torch.utils.checkpoint` computes again it must compute in such a block as well: call
+    `backward` in it. Works in both modes and for stochastic neurons: a Bernoulli
     neuron's derivative of the probability, sigmoid'(V) for ParaLIF-SB, becomes g(V).
 
     Args:

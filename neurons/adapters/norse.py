@@ -11,7 +11,7 @@ import math
 import types
 import warnings
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -23,6 +23,24 @@ from neurons.unroll import State, unroll
 
 NATIVE_STEP = 0.001
 """norse's default time step in seconds; its rates are per second."""
+
+
+class _Rates(NamedTuple):
+    """What a cell is built of, and fed with.
+
+    Attributes:
+        rate: tau_mem_inv.
+        dt: the time step.
+        scaled: the current in norse's units.
+        pull: zero, times the membrane to be added to `scaled`: the gradient of a learned beta in shared mode. What goes
+            through 1/(1 - beta) and 1 - beta one after the other differs from it by rounding that grows without bound
+            towards beta = 1. None where nothing is learned, or the decay itself has the gradient.
+    """
+
+    rate: Tensor
+    dt: float
+    scaled: Tensor
+    pull: Tensor | None
 
 
 class _Norse(Neuron):
@@ -67,13 +85,17 @@ class _Norse(Neuron):
             values |= self._native_surrogate("fast_sigmoid", 1.0)  # "super"; its alpha=100 has no effect
         return values
 
-    def _rates(self, current: Tensor) -> tuple[Tensor, float, Tensor]:
-        """tau_mem_inv, dt, and the current in norse's units."""
-        highest = 1 - torch.finfo(current.dtype).eps  # beta must leave 1 - beta to divide by, in this dtype
-        beta = self._value("beta", min(self.effective_parameters()["beta"], highest), current, 0, highest)
+    def _beta(self, like: Tensor) -> Tensor:
+        highest = 1 - torch.finfo(like.dtype).eps  # beta must leave 1 - beta to divide by, in this dtype
+        return self._value("beta", min(self.effective_parameters()["beta"], highest), like, 0, highest)
+
+    def _rates(self, current: Tensor) -> _Rates:
+        beta = self._beta(current)
         if self.mode == "native":
-            return (1 - beta) / NATIVE_STEP, NATIVE_STEP, current
-        return 1 - beta, 1.0, current / (1 - beta)
+            return _Rates((1 - beta) / NATIVE_STEP, NATIVE_STEP, current, None)
+        kept = beta.detach()
+        pull = (beta - kept) / (1 - kept) if beta.requires_grad else None
+        return _Rates(1 - kept, 1.0, current / (1 - kept), pull)
 
     def _threshold(self, like: Tensor) -> Tensor:
         return self._value("threshold", self.config.threshold, like, SMALLEST_THRESHOLD, math.inf)
@@ -137,7 +159,7 @@ class NorseLIFBox(_Norse):
         from norse.torch.module.lif_box import LIFBoxCell
 
         resets = {"zero": reset_value, "subtract": reset_subtract, "none": _no_reset}
-        rate, dt, scaled = self._rates(current)
+        rate, dt, scaled, pull = self._rates(current)
         cell = LIFBoxCell(
             LIFBoxParameters(
                 tau_mem_inv=rate,
@@ -151,6 +173,8 @@ class NorseLIFBox(_Norse):
         cell.activation, latest = self._rebind(cell.activation)
 
         def step(now: Tensor, state: State) -> tuple[Tensor, State]:
+            if pull is not None:
+                now = now + pull * state[0]
             _, after = cell(now, LIFBoxFeedForwardState(v=state[0]))
             return latest[0], (after.v,)
 
@@ -164,7 +188,8 @@ class NorseLIF(_Norse):
     Shared mode: i[t] = alpha*i[t-1] + x[t]; u[t] = beta*v[t-1] + i[t], the rest as in `NeuronParameters`; `alpha`
     None is `SYNAPSE_DECAY`, norse's own default. It resets to zero only.
     Native mode: i[t] = 0.8*i[t-1] + x[t]; u[t] = v[t-1] + 0.1*(i[t] - v[t-1]), reset with its gradient, surrogate
-    1/(1+|x|)^2. State: the membrane, and the synapse as norse keeps it (after its decay, in norse's units).
+    1/(1+|x|)^2. State: the membrane, and the synapse: as norse keeps it (after its decay, in norse's units), or, in
+    shared mode where beta or alpha is learned, i[t], which means the same after an optimiser's step.
 
     Source: norse 1.1.0, `norse/torch/functional/lif.py`; Pehle and Pedersen, doi:10.5281/zenodo.4422025.
 
@@ -200,14 +225,20 @@ class NorseLIF(_Norse):
         return "i[t] = alpha*i[t-1] + x[t]; " + _equation(self, "i[t]")
 
     def _synapse(self, state: State, alpha: Tensor, beta: Tensor) -> Tensor:
+        if self._keeps_synapse():
+            return state[1]
         decayed = state[1] if self.mode == "native" else (1 - beta) * state[1]
         return decayed / alpha.clamp_min(torch.finfo(alpha.dtype).tiny)  # alpha = 0 leaves a state of 0
+
+    def _keeps_synapse(self) -> bool:
+        """Whether the state has i[t] of the equation."""
+        return self.mode == "shared" and (self.config.learn_beta or self.config.learn_alpha)
 
     def _simulate(self, current: Tensor, state: State, generator: torch.Generator | None) -> tuple[Tensor, State]:
         from norse.torch.functional.lif import LIFFeedForwardState, LIFParameters
         from norse.torch.module.lif import LIFCell
 
-        rate, dt, scaled = self._rates(current)
+        rate, dt, scaled, pull = self._rates(current)
         alpha = self._value("alpha", self.effective_parameters()["alpha"], current, 0, 1)
         cell = LIFCell(
             LIFParameters(
@@ -225,7 +256,20 @@ class NorseLIF(_Norse):
             _, after = cell(now, LIFFeedForwardState(v=state[0], i=state[1]))
             return latest[0], (after.v, after.i)
 
-        return unroll(step, scaled, state)
+        if not self._keeps_synapse():
+            return unroll(step, scaled, state)
+        risen: list[Tensor] = []  # the synapse before its decay
+
+        def learning(now: Tensor, state: State) -> tuple[Tensor, State]:
+            risen[:] = [state[1] + now]
+            pulled = torch.zeros_like(now) if pull is None else pull * state[0]
+            spikes, (membrane, synapse) = step(now + pulled, state)
+            # What was added for beta's gradient is of this step alone.
+            return spikes, (membrane, synapse - alpha * pulled)
+
+        # rate is 1 - beta, as dt is 1.
+        spikes, (membrane, _) = unroll(learning, scaled, (state[0], alpha * state[1] / rate))
+        return spikes, (membrane, rate * risen[0])
 
 
 def _no_reset(z: Tensor, v: Tensor, reset: Tensor, th: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -20,6 +20,18 @@ from neurons.unroll import State, unroll
 
 if TYPE_CHECKING:
     from snntorch import SpikingNeuron
+
+
+class _Kept(NamedTuple):
+    """A decay that lies in [0, 1] already, in the cell's place for it.
+
+    The cell clamps its decays again, and torch's clamp has no gradient at the bounds that a learned one may reach.
+    """
+
+    value: Tensor
+
+    def clamp(self, low: float, high: float) -> Tensor:
+        return self.value
 
 
 class _SnnTorch(Neuron):
@@ -74,6 +86,10 @@ class _SnnTorch(Neuron):
             **decays,
         )
         _forget(cell)
+        for name in decays.keys() - {"threshold"}:
+            value = getattr(cell, name)
+            delattr(cell, name)
+            setattr(cell, name, _Kept(value))
         if self.mode == "shared":
             cell.mem_reset = torch.zeros_like
         return cell

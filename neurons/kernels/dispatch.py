@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -78,10 +79,11 @@ def threads_of(device: torch.device) -> str | None:
 def backend_for(current: Tensor) -> Backend:
     """The backend for this tensor, one autograd node for all T.
 
-    While torch traces (`torch.compile`, `torch.export`), which can look into plain torch alone, and in
+    While torch traces (`torch.compile`, `torch.export`, `torch.jit`), which can look into plain torch alone, and in
     `step_by_step`, it is plain torch, and for subclasses of Tensor, which may have no memory (FakeTensor).
     """
-    if torch.compiler.is_compiling() or _STEP_BY_STEP.get() or type(current) not in PLAIN:
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if traced or _STEP_BY_STEP.get() or type(current) not in PLAIN:
         from neurons.kernels import plain
 
         return plain
@@ -107,4 +109,15 @@ def _backend(name: str) -> Backend:
 
 @functools.cache
 def _has(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
+    if importlib.util.find_spec(module) is None:
+        return False
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # numba refuses a numpy that is too new for it in its own words
+        warnings.warn(
+            f"{module} is installed and cannot be imported ({error}): lif and ParaLIF run in plain torch, more slowly",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return False
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -43,8 +44,12 @@ def test_nan_survives_every_reset(reset: str) -> None:
 def test_nan_in_the_state(name: str) -> None:
     neuron = make_neuron(name)
     _, state = neuron(torch.rand(3, 2, 4))
-    with pytest.raises(ValueError, match="NaN"):
-        neuron(torch.rand(3, 2, 4), (torch.full_like(state[0], float("nan")), *state[1:]))
+    for place, part in enumerate(state):
+        spoilt = (*state[:place], torch.full_like(part, float("nan")), *state[place + 1 :])
+        with pytest.raises(ValueError, match=r"^state must not hold NaN, got NaN"):
+            neuron(torch.rand(3, 2, 4), spoilt)
+    with pytest.raises(TypeError, match="got a tuple that holds NoneType"):
+        neuron(torch.rand(3, 2, 4), (None, *state[1:]))
 
 
 @pytest.mark.parametrize(
@@ -59,6 +64,7 @@ def test_nan_in_the_state(name: str) -> None:
         ({"threshold": 1e39}, ValueError, r"threshold must be a number in \(0, 3\.40282e\+38\), got 1e\+39"),
         ({"delta_threshold": 0}, ValueError, "delta_threshold must be"),
         ({"slope": float("inf")}, ValueError, "slope must be"),
+        ({"slope": 3e38}, ValueError, r"slope must be a number in \(0, 1e\+38\), got 3e\+38"),
         ({"surrogate": "fast_sigmod"}, ValueError, r"unknown surrogate 'fast_sigmod'\. Did you mean 'fast_sigmoid'"),
         ({"surrogate": 3}, TypeError, "surrogate must be one of atan, .*got 3"),
         ({"reset": "substract"}, ValueError, "Did you mean 'subtract'"),
@@ -183,3 +189,15 @@ def test_a_learned_threshold_below_what_it_is_kept_at(name: str, field: str) -> 
 def test_the_control_refuses_what_it_has_not(wish: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="no decay, no synapse"):
         make_neuron("relu", NeuronParameters(**wish), features=3)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    assert NeuronParameters(beta=np.float32(0.5), slope=np.int64(3)) == NeuronParameters(beta=0.5, slope=3.0)
+    assert make_neuron("lif", features=np.int64(5)).features == make_neuron("lif", features=[5]).features == (5,)
+
+
+def test_the_steepest_surrogate_has_no_nan_at_the_threshold() -> None:
+    current = torch.ones(1, 1, 1, requires_grad=True)
+    make_neuron("lif", NeuronParameters(beta=0.0, slope=9.9e37))(current)[0].sum().backward()
+    assert current.grad is not None
+    assert current.grad.isfinite().all()

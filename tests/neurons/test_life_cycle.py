@@ -236,3 +236,46 @@ def test_a_description_says_whether_spikes_are_drawn() -> None:
     assert [
         make_neuron(name).describe()["stochastic"] for name in ("lif", "paralif-t", "paralif-sb", "paralif-gs")
     ] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("name", ["lif", "snntorch-lif", "norse-lif", "paralif-td"])
+def test_tensors_without_values_have_shapes(name: str) -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    assert make_neuron(name)(torch.rand(3, 2, 4, device="meta"))[0].shape == (3, 2, 4)
+    with FakeTensorMode():
+        assert make_neuron(name)(torch.rand(3, 2, 4))[0].shape == (3, 2, 4)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # of checks of shapes
+@pytest.mark.parametrize("alpha", [None, 0.5])
+def test_torch_jit_trace(alpha: float | None) -> None:
+    """Plain operations: what a kernel does cannot be traced."""
+    neuron = make_neuron("lif", NeuronParameters(alpha=alpha))
+    traced = torch.jit.trace(lambda current: neuron(current)[0], torch.zeros(6, 2, 4))
+    current = torch.rand(6, 2, 4) * 2
+    assert torch.equal(traced(current), neuron(current)[0])
+    assert 0 < traced(current).mean() < 1
+
+
+def test_a_state_is_as_large_as_a_step() -> None:
+    for name in ("lif", "paralif-d", "paralif-trd"):
+        for part in make_neuron(name)(torch.rand(50, 2, 3))[1]:
+            assert part.untyped_storage().nbytes() == 2 * 3 * 4
+
+
+def test_a_kernel_library_that_cannot_be_imported_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from neurons.kernels import dispatch
+
+    def refuse(name: str) -> None:
+        raise ImportError("it needs NumPy 2.3 or less")
+
+    monkeypatch.setattr(dispatch.importlib, "import_module", refuse)
+    with pytest.warns(RuntimeWarning, match="numba is installed and cannot be imported .it needs NumPy 2.3 or less"):
+        assert not dispatch._has.__wrapped__("numba")
+
+
+def test_modules_and_version_are_there_without_an_import_of_their_own() -> None:
+    code = "import neurons; print(neurons.__version__, neurons.nir.STEP, neurons.reference.lif.__name__)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert shown == [metadata.version("resnet-spiking"), "0.0001", "lif"]

@@ -90,6 +90,20 @@ def test_read_back_with_equal_spikes(name: str, alpha: float | None, reader: Any
     torch.testing.assert_close(outputs, layers[2](expected).detach(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("reader", [_by_norse, _by_snntorch])
+@pytest.mark.parametrize("alpha", [None, 0.6])
+def test_a_threshold_of_each_neuron_is_read_back(alpha: float | None, reader: Any) -> None:
+    """snnTorch takes one for all of a layer."""
+    layers = _layers("lif", alpha, learn_threshold=True)
+    layers[1] = make_neuron("lif", NeuronParameters(alpha=alpha, learn_threshold=True), features=9)
+    with torch.no_grad():
+        layers[1].threshold.add_(torch.rand(9))
+    features = torch.rand(20, 4, 6) * 3
+    expected = _spikes(layers, features)
+    assert 0.02 < expected.mean() < 0.9
+    assert torch.equal(reader(to_nir(layers), features)[0], expected)
+
+
 def test_learned_values_are_exported() -> None:
     layers = _layers("lif", 0.6, learn_beta=True, learn_alpha=True, learn_threshold=True)
     with torch.no_grad():

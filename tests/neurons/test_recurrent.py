@@ -79,7 +79,7 @@ def test_nan_in_the_matrix_and_in_the_hidden_state() -> None:
     neuron = make_neuron("paralif-t", NeuronParameters(recurrent=True), features=6)
     current = torch.rand(4, 3, 6)
     _, (own, hidden) = neuron(current)
-    with pytest.raises(NaNError, match=r"current \(or state\)"):
+    with pytest.raises(NaNError, match=r"state must not hold NaN"):
         neuron(current, (own, hidden.detach() * float("nan")))
     torch.nn.init.constant_(neuron.feedback.weight, float("nan"))
     with pytest.raises(NaNError, match="a learned value of paralif-t"):

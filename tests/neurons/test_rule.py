@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from neuron_cases import STOCHASTIC
-from torch import Tensor
+from torch import Tensor, nn
 
 from neurons import NEURONS, NeuronParameters, backward_rule, make_neuron, surrogate_override
 from neurons.base import Neuron
@@ -204,3 +204,29 @@ def test_a_rule_without_a_generator_sees_the_draws_of_the_run() -> None:
             spikes, _ = neuron(current)
         found.append(torch.autograd.grad(spikes.cumsum(0).sum(), current)[0])
     torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("name", ["lif", "snntorch-lif", "paralif-sb"])
+def test_spikes_may_be_changed_in_place(name: str) -> None:
+    """As `nn.Dropout(inplace=True)` does."""
+    neuron, current = make_neuron(name), torch.rand(5, 2, 3, requires_grad=True)
+    with backward_rule(nn.Sequential(neuron), lambda neuron, replay: replay.through_time(replay.argument * 0 + 1)):
+        neuron(current)[0].mul_(2).sum().backward()
+    with surrogate_override(neuron, "atan"):
+        neuron(current)[0].mul_(2).sum().backward()
+
+
+def test_a_rule_is_for_neurons() -> None:
+    neuron = make_neuron("lif")
+    with backward_rule(nn.Sequential(nn.Linear(3, 3), neuron, make_neuron("relu")), _ones):
+        assert neuron.rule is _ones
+    assert neuron.rule is None
+    with (
+        pytest.raises(TypeError, match="must be a module or neurons, got Linear"),
+        backward_rule([nn.Linear(3, 3)], _ones),
+    ):
+        pass
+
+
+def _ones(neuron: Neuron, replay: Replay) -> Tensor:
+    return replay.attach(replay.argument)

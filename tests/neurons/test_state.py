@@ -143,6 +143,11 @@ def test_state_dict_holds_learned_values_and_refuses_another_neuron(name: str) -
     other = make_neuron(name, NeuronParameters(learn_beta=True, beta=0.5))
     with pytest.raises(ValueError, match=r"beta: 0\.9 there, 0\.5 here"):
         other.load_state_dict(source.state_dict())
+    assert other.get_parameter("beta").item() == 0.5
+    average = {key: (value + value.float()) / 2 for key, value in source.state_dict().items()}
+    target.load_state_dict(average)
+    with pytest.raises(ValueError, match=rf"_extra_state of {name} is not the identity"):
+        target.load_state_dict({key: value * 3 for key, value in average.items()})
 
 
 @pytest.mark.parametrize("name", SPIKING)

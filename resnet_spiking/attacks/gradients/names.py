@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from neurons.parameters import LARGEST, SURROGATES
+from neurons.parameters import STEEPEST, SURROGATES
 from resnet_spiking.errors import UserError, check_known
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def make_mode(text: str) -> GradientMode:
 def _surrogate(name: str, value: str | None) -> GradientMode:
     from resnet_spiking.attacks.gradients.surrogate import SurrogateMode
 
-    return SurrogateMode(name, _number(name, "slope", value, _SLOPES.get(name, 1.0), LARGEST))
+    return SurrogateMode(name, _number(name, "slope", value, _SLOPES.get(name, 1.0), STEEPEST))
 
 
 def _own(name: str, value: str | None) -> GradientMode:
@@ -92,7 +92,7 @@ def _hart(name: str, value: str | None) -> GradientMode:
         return Hart()
     family, _, slope = value.partition(":")
     check_known("gradient mode 'hart': surrogate", family, SURROGATES)
-    return Hart(family, _number(name, "slope", slope or None, _SLOPES.get(family, 1.0), LARGEST))
+    return Hart(family, _number(name, "slope", slope or None, _SLOPES.get(family, 1.0), STEEPEST))
 
 
 def _relu(name: str, value: str | None) -> GradientMode:
