@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from resnet_spiking.config import RunConfig
+from resnet_spiking.config import BRANCH_ONLY, RunConfig
 from resnet_spiking.errors import UserError
 from resnet_spiking.reports.drawing.palette import INK, Style, style
 from resnet_spiking.reports.groups import DEFAULT, Group, group_rows, plain, varying
@@ -53,16 +54,22 @@ class Digest:
 
     @cached_property
     def principal(self) -> list[Group]:
-        """One group for each variant and way of training: the one with most seeds, else nearest to the defaults.
+        """One group for each variant and way of training, all at one setting of the branch.
 
-        Figures that compare variants show these; sweeps show the others.
+        The setting is that of most variants, else of most seeds, else the one nearest to the defaults. Figures that
+        compare variants show these; sweeps show the others.
         """
-        found: dict[tuple[object, ...], Group] = {}
+        places: dict[tuple[object, ...], dict[str, list[Group]]] = {}
         for group in self.groups:
-            place = (group.cell, group.variant, group["train"], group["spiking"], group["mode"])
-            if place not in found or _rank(group) > _rank(found[place]):
-                found[place] = group
-        return list(found.values())
+            place = (group.cell, group.is_default, group["train"], group["spiking"], group["mode"])
+            places.setdefault(place, {}).setdefault(_branch(group), []).append(group)
+        return [group for settings in places.values() for group in max(settings.values(), key=_rank)]
+
+    @property
+    def left_out(self) -> str:
+        """What a figure of the principal groups says of the others; empty where there are none."""
+        others = len(self.groups) - len(self.principal)
+        return f"{others} groups at other settings are in the table of accuracies, and in the sweeps." if others else ""
 
     @cached_property
     def panels(self) -> dict[str, list[Group]]:
@@ -88,21 +95,35 @@ class Digest:
             parts.append(f"spiking {group['spiking']}")
         if group["mode"] == "native":
             parts.append("native")
+        if group["train"]:
+            usual = RunConfig().as_dict()
+            unusual = [name for name in COMPARED if group[name] != usual[name]]
+            parts += [f"{name.replace('_', ' ')} {plain(group[name])}" for name in unusual if name in self._varied]
         return " · ".join([self.network_title(group), *parts])
 
     def network_title(self, group: Group) -> str:
         """Name the data and the frozen network that a group stands on."""
         parts = [str(group["dataset"]), str(group["backbone"]), f"{group['image_size']} px"]
-        return " · ".join([*parts, *(f"{name.replace('_', ' ')} {plain(group[name])}" for name in self._cell_names)])
+        return " · ".join(
+            [*parts, *(f"{name.replace('_', ' ')} {plain(group[name])}" for name in self._cell_names(group))]
+        )
 
     @cached_property
-    def _cell_names(self) -> list[str]:
-        """Settings of the Default networks, beyond the usual three, that differ between cells."""
-        defaults = [group for group in self.groups if group.is_default]
+    def _varied(self) -> set[str]:
+        """Settings of the branch that differ between groups."""
+        branches = [group for group in self.groups if not group.is_default]
+        return {name for name in COMPARED if len({plain(group[name]) for group in branches}) > 1}
+
+    @cached_property
+    def _defaults(self) -> list[Group]:
+        return [group for group in self.groups if group.is_default]
+
+    def _cell_names(self, shown: Group) -> list[str]:
+        """Settings, beyond these three, in which Default networks of the same data, backbone and pixels differ."""
+        same = ("dataset", "backbone", "image_size")
+        defaults = [group for group in self._defaults if all(group[name] == shown[name] for name in same)]
         extra = [name for name in ("freeze_depth", "epochs") if len({plain(group[name]) for group in defaults}) > 1]
-        # Another backbone has other weights by itself.
-        backbones = {group["backbone"] for group in defaults}
-        if len({(group["backbone"], plain(group["weights"])) for group in defaults}) > len(backbones):
+        if len({plain(group["weights"]) for group in defaults}) > 1:
             extra.insert(0, "weights")
         return [*extra, *varying(defaults)]
 
@@ -139,10 +160,18 @@ def _narrowed(results: Results, keys: set[str]) -> Results:
     )
 
 
-def _rank(group: Group) -> tuple[int, int]:
+COMPARED = tuple(name for name in BRANCH_ONLY if name not in ("neuron", "mode", "train", "spiking", "head_seed"))
+"""Settings of the branch that variants must share to be compared."""
+
+
+def _branch(group: Group) -> str:
+    return json.dumps([group[name] for name in COMPARED])
+
+
+def _rank(groups: list[Group]) -> tuple[int, int, int]:
     usual = RunConfig().as_dict()
-    same = sum(value == usual.get(name) for name, value in group.rows[0]["config"].items())
-    return group.accuracy.n, same
+    same = sum(value == usual.get(name) for name, value in groups[0].rows[0]["config"].items())
+    return len(groups), sum(group.accuracy.n for group in groups), same
 
 
 def name_of(variant: str) -> str:

@@ -162,7 +162,12 @@ class Group:
 
     @cached_property
     def spike_rate(self) -> float | None:
-        """Spikes per neuron and step, averaged over layers and seeds; None without spiking layers."""
+        """Spikes per neuron and step, averaged over layers and seeds; None without spiking layers.
+
+        Of a control without spikes, rows have the mean of its outputs there, which are no spikes.
+        """
+        if self.control:
+            return None
         rates = [float(np.mean(row["test"]["spike_rates"])) for row in self.rows if row["test"]["spike_rates"]]
         return float(np.mean(rates)) if rates else None
 
@@ -180,6 +185,11 @@ class Group:
         """Seconds of training, averaged over seeds."""
         found = [row["seconds"]["training"] for row in self.rows if "training" in row["seconds"]]
         return float(np.mean(found)) if found else None
+
+    @cached_property
+    def control(self) -> bool:
+        """Whether this is a head without spikes, such as relu."""
+        return any("reason" in (row.get("evidence") or {}) for row in self.rows)
 
     @cached_property
     def evidence(self) -> bool | None:

@@ -33,7 +33,9 @@ def print_summary(result: dict[str, Any], run: Path) -> None:
         _energy(default.get("operations"), parts), f"{default_seconds:.1f} s",
     )  # fmt: skip
     if result["variant"] != "default":
-        rates = ", ".join(f"{rate:.1%}" for rate in result["test"]["spike_rates"]) or "–"
+        # What a control without spikes has there is the mean of its outputs.
+        spiking = "reason" not in result.get("evidence", {})
+        rates = ", ".join(f"{rate:.1%}" for rate in result["test"]["spike_rates"] if spiking) or "–"
         name = f"{result['variant']} ({config['mode']})"
         table.add_row(
             name, result["epochs"], f"{result['test']['accuracy']:.2%}", rates,

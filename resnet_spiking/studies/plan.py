@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from neurons.names import CONTROL
 from resnet_spiking.config import content_key
 from resnet_spiking.errors import UserError
 from resnet_spiking.studies.grid import Run, default_of, expand
@@ -224,10 +225,10 @@ def _payload(run: Run) -> dict[str, Any]:
 
 
 def _first_of_each(runs: list[Run]) -> set[Run]:
-    """Return the first run of each network in the study: the one whose spikes are drawn."""
+    """Return the first run of each spiking network in the study: the one whose spikes are drawn."""
     first: dict[tuple[str, str], Run] = {}
     for run in runs:
-        if not run.is_default:
+        if not run.is_default and run.config.neuron != CONTROL:
             same = content_key({**run.config.as_dict(), "seed": 0, "head_seed": None})
             first.setdefault((run.dataset, same), run)
     return set(first.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from resnet_spiking.storage.lock import is_held
@@ -22,6 +23,9 @@ def read_entries(folder: Path) -> list[Entry]:
 def read_board(folder: Path) -> Board:
     """Return the board of a study that runs in another process, or has ended."""
     entries = read_entries(folder)
+    if not is_running(folder):
+        # Of a study that was killed, the ledger says that its tasks run.
+        entries = [replace(entry, state="waiting") if entry.state == "running" else entry for entry in entries]
     with closing(Ledger(folder, read_only=True)) as ledger:
         owner = ledger.noted("owner") or {}
     tasks = [Task(entry.key, entry.kind, entry.label, entry.payload) for entry in entries]

@@ -138,6 +138,37 @@ def test_robustness_bands_are_the_published_intervals_or_t_over_models(whole: An
     assert "paralif-sb (n = 3) ✗" in drawing
 
 
+def test_all_else_is_equal_in_a_panel_of_a_sweep(invented: Any, tmp_path: Path) -> None:
+    invented.run("default", 0, range(20))
+    for steps in (2, 4, 8):
+        invented.run("lif", 0, range(20 + steps), num_steps=steps)
+        invented.run("norse-lif", 0, range(20 + steps), num_steps=steps)
+    for steps in (2, 4):
+        invented.run("paralif-t", 0, range(30 + steps), num_steps=steps, train="decoder")
+        invented.run("lif", 0, range(40 + steps), num_steps=steps, beta=0.5)
+    digest = Digest.of(load_results(invented.write(tmp_path / "results")), tmp_path)
+    panels: dict[str, set[str]] = {}
+    for entry in FIGURES["sweeps"](digest).records:
+        if entry["setting"] == "num_steps":
+            panels.setdefault(entry["panel"], set()).add(entry["variant"])
+    assert panels == {
+        "cifar10 · resnet18 · 64 px · train head": {"lif", "norse-lif"},
+        "cifar10 · resnet18 · 64 px · train decoder": {"paralif-t"},
+    }
+
+
+def test_a_control_without_spikes_has_no_spike_rate_and_no_raster(invented: Any, tmp_path: Path) -> None:
+    """What its runs have in their place is the mean of its outputs."""
+    invented.run("default", 0, range(20))
+    for variant in ("lif", "relu"):
+        invented.trace(invented.run(variant, 0, range(20)))
+        invented.rows[-1]["test"]["spike_rates"] = [0.4]
+    digest = Digest.of(load_results(invented.write(tmp_path / "results")), tmp_path)
+    assert {group.variant: group.spike_rate for group in digest.groups} == {"default": None, "lif": 0.4, "relu": None}
+    for name in ("traces", "spike-rate"):
+        assert {entry["variant"] for entry in FIGURES[name](digest).records} == {"lif"}
+
+
 def test_a_variant_looks_the_same_in_every_figure(digest: Digest) -> None:
     assert digest.style("default").colour == "var(--ink)"
     looks = {name: digest.style(name) for name in ("lif", "snntorch-lif", "norse-lifbox", "paralif-sb", "relu")}

@@ -62,6 +62,12 @@ def test_every_task_comes_after_what_it_needs_and_heads_wait_for_pooled_features
     assert attack.payload["runs"][0].startswith("digits-resnet18-default-3-s0")
 
 
+def test_only_what_spikes_has_its_spikes_drawn(pictures: Path) -> None:
+    tasks = plan_study(make_study(pictures, neuron=["lif", "relu", "paralif-t"], seed=[0, 1]))
+    traced = [task.run.config.neuron for task in tasks if task.run and task.payload.get("traces")]
+    assert sorted(traced) == ["lif", "paralif-t"]
+
+
 def test_an_attack_can_leave_out_what_else_was_trained_of_a_neuron() -> None:
     study = {"grid": [{"neuron": "lif", "train": ["head", "decoder"]}, {"neuron": "relu", "train": "decoder"}]}
 

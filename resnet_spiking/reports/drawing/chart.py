@@ -89,6 +89,12 @@ class Chart:
 
     def points(self, series: Series, sideways: bool = False) -> None:
         """Draw points, with whiskers from ``low`` to ``high`` along y, or along x when ``sideways``."""
+        self.bars(series, sideways)
+        self._points(self._places(series.x, series.y), series)
+        self.labels.append((series.label, series.style))
+
+    def bars(self, series: Series, sideways: bool = False) -> None:
+        """Draw the whiskers from ``low`` to ``high`` alone."""
         places = self._places(series.x, series.y)
         for (x, y), low, high in zip(places, series.low, series.high, strict=False):
             ends = (
@@ -97,8 +103,6 @@ class Chart:
                 else {"x1": x, "x2": x, "y1": self._up(low), "y2": self._up(high)}
             )
             self.marks.append(element("line", **ends, stroke=series.style.colour, stroke_width=1.5))
-        self._points(places, series)
-        self.labels.append((series.label, series.style))
 
     def dots(self, x: Sequence[float], y: Sequence[float], style: Style) -> None:
         """Draw small pale dots: the single runs behind a mean."""

@@ -20,7 +20,7 @@ def draw(digest: Digest) -> Figure:
     """Return one panel for each dataset, backbone and way of training."""
     panels = [_panel(digest, title, groups) for title, groups in digest.panels.items()]
     records = [record(group) for groups in digest.panels.values() for group in groups]
-    return Figure("accuracy", "Accuracy by variant", CAPTION, panels, records)
+    return Figure("accuracy", "Accuracy by variant", CAPTION, panels, records, more=digest.left_out)
 
 
 def _panel(digest: Digest, title: str, groups: list[Group]) -> Panel:

@@ -24,7 +24,7 @@ def draw(digest: Digest) -> Figure:
             panels.append(_panel(digest, title, groups, spiking))
             records += [_record(title, group) for group in spiking]
     absent = "" if panels else f"No run here has spiking layers; add neurons to the study and run `{STUDY}`."
-    return Figure("spike-rate", "Accuracy against spike rate", CAPTION, panels, records, absent)
+    return Figure("spike-rate", "Accuracy against spike rate", CAPTION, panels, records, absent, digest.left_out)
 
 
 def _panel(digest: Digest, title: str, groups: list[Group], spiking: list[Group]) -> Panel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from resnet_spiking.config import BRANCH_ONLY
 from resnet_spiking.reports.digest import Digest, name_of
 from resnet_spiking.reports.drawing.chart import Axis, Chart, Series
 from resnet_spiking.reports.drawing.markup import Markup
@@ -14,9 +15,11 @@ from resnet_spiking.reports.groups import Group, plain
 from resnet_spiking.reports.table import Record
 
 CAPTION = (
-    "Test accuracy when one setting changes and every other stays; mark: mean over seeds; bar: 95 % interval "
-    "(Student's t over seeds, for one seed Wilson's)."
+    "Test accuracy when one setting changes and every other stays, which all lines of a panel share; mark: mean over "
+    "seeds; bar or band: 95 % interval (Student's t over seeds, for one seed Wilson's)."
 )
+BANDS = 3
+"""More bands in one panel than this hide each other."""
 NOT_SWEPT = {"neuron", "dataset", "backbone", "variant", "epochs", "weights", "mode"}
 
 
@@ -40,24 +43,53 @@ def draw(digest: Digest) -> Figure:
 
 
 def _sweeps(groups: list[Group], name: str) -> dict[str, dict[str, list[Group]]]:
-    """Return panel title → variant → its groups by value of ``name``, the longest such series of each variant."""
-    alike: dict[tuple[str, str, str], list[Group]] = {}
+    """Return panel title → variant → its groups by value of ``name``.
+
+    All else is equal in a panel. Of the series that could fill one, those with most points come first; one that would
+    show nothing but variants that stand in another one already is left out.
+    """
+    places: dict[str, dict[tuple[str, str], dict[str, list[Group]]]] = {}
     for group in groups:
         if group[name] is None and name not in ("alpha",):
             continue
-        settings = group.settings
-        # The label <X,Y> follows from the epochs, and whether these are swept is said by them.
-        rest = {key: value for key, value in settings.items() if key not in (name, "epochs")}
         title = f"{group['dataset']} · {group['backbone']} · {group['image_size']} px"
-        alike.setdefault((title, group.variant, json.dumps(rest, sort_keys=True, default=str)), []).append(group)
+        alike = places.setdefault(title, {}).setdefault(_rest(group, name), {})
+        alike.setdefault(group.variant, []).append(group)
     found: dict[str, dict[str, list[Group]]] = {}
-    for (title, variant, _), members in alike.items():
-        if len({json.dumps(group[name]) for group in members}) < 2:
-            continue
-        lines = found.setdefault(title, {})
-        if len(members) > len(lines.get(variant, [])):
-            lines[variant] = members
+    for title, settings in places.items():
+        shown: list[dict[str, list[Group]]] = []
+        for (network, branch), alike in settings.items():
+            # Default has no branch: it stands beside every branch of its own.
+            beside = settings.get((network, ""), {}) if branch else {}
+            lines = {variant: members for variant, members in {**beside, **alike}.items() if len(members) > 1}
+            shown += [lines] if lines else []
+        shown.sort(key=lambda lines: sum(map(len, lines.values())), reverse=True)
+        kept = [lines for i, lines in enumerate(shown) if lines.keys() - {v for first in shown[:i] for v in first}]
+        first = [list(lines.values())[-1][0] for lines in kept]
+        others = _others(first[0], name) if kept else []
+        differ = [key for key in others if len({plain(group[key]) for group in first}) > 1]
+        for lines, group in zip(kept, first, strict=True):
+            parts = [title, *(f"{key.replace('_', ' ')} {plain(group[key])}" for key in differ)]
+            found[" · ".join(parts)] = lines
     return found
+
+
+def _others(group: Group, name: str) -> list[str]:
+    """Return the settings that stay where ``name`` is swept.
+
+    The label <X,Y> follows from the epochs, and whether these are swept is said by them.
+    """
+    return [key for key in group.settings if key not in (name, "epochs", "neuron", "variant")]
+
+
+def _rest(group: Group, name: str) -> tuple[str, str]:
+    """Return what stays of the network, and of the branch; empty for Default, which has none."""
+    of_branch = {*BRANCH_ONLY, "mode", "spiking"}
+    parts = [
+        {key: group[key] for key in _others(group, name) if (key in of_branch) is inside} for inside in (False, True)
+    ]
+    network, branch = (json.dumps(part, sort_keys=True, default=str) for part in parts)
+    return network, "" if group.is_default else branch
 
 
 def _chart(digest: Digest, name: str, title: str, lines: dict[str, list[Group]]) -> Markup:
@@ -87,7 +119,10 @@ def _chart(digest: Digest, name: str, title: str, lines: dict[str, list[Group]])
         tips = [f"{name_of(variant)}, {label} {plain(g[name])}: {m:.2f} %, n = {g.accuracy.n}"
                 for g, m in zip(members, mean, strict=True)]  # fmt: skip
         look = digest.style(variant)
-        if numeric:
+        if numeric and len(lines) > BANDS:
+            chart.bars(Series(name_of(variant), x, mean, look, lows, highs))
+            chart.line(Series(name_of(variant), x, mean, look, tips=tips))
+        elif numeric:
             chart.line(Series(name_of(variant), x, mean, look, lows, highs, tips))
         else:
             shift = 0.06 * (list(lines).index(variant) - (len(lines) - 1) / 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ CAPTION = (
     "of some of its neurons (lines) with the threshold (dashed)."
 )
 MOST = 24
+LETTERS = 46
 LEFT, RIGHT, TOP, RASTER, GAP, TRACES = 44, WIDTH - 12, 74, 150, 26, 110
 
 
@@ -33,7 +35,7 @@ def draw(digest: Digest) -> Figure:
     records: list[Record] = []
     for group in digest.groups:
         row = next((row for row in group.rows if row["key"] in digest.results.traces), None)
-        if row is None:
+        if row is None or group.control:
             continue
         if len(panels) < MOST:
             panels.append(_panel(digest, group, row))
@@ -55,15 +57,18 @@ def _panel(digest: Digest, group: Group, row: Row) -> Panel:
         f"{np.nanmax(membrane):.2f}"
     )
     look = digest.style(group.variant).colour
+    said = f"{digest.title(group)} · {rate:.1%} of steps spike"
+    # A long name moves what stands below it.
+    top = max(TOP, 40 + 13 * len(textwrap.wrap(said, LETTERS)))
     across = Scale(0, steps, LEFT, RIGHT)
     body = join(
         element("text", title, x=12, y=15, class_="t"),
-        context(f"{digest.title(group)} · {rate:.1%} of steps spike", 46, 31),
+        context(said, LETTERS, 31),
         element("image", href=_png(trace["image"]), x=RIGHT - 56, y=6, width=56, height=56, class_="pixels"),
-        _raster(spikes, across, look),
-        _membranes(membrane, row, across, look),
+        _raster(spikes, across, look, top),
+        _membranes(membrane, row, across, look, top + RASTER + GAP),
     )
-    height = TOP + RASTER + GAP + TRACES + 36
+    height = top + RASTER + GAP + TRACES + 36
     return Panel(
         f"{group.variant} {digest.title(group)}",
         image(title, words, WIDTH, height, body),
@@ -71,30 +76,29 @@ def _panel(digest: Digest, group: Group, row: Row) -> Panel:
     )
 
 
-def _raster(spikes: NDArray[Any], across: Scale, colour: str) -> Markup:
+def _raster(spikes: NDArray[Any], across: Scale, colour: str, top: float) -> Markup:
     steps, neurons = spikes.shape
     line = RASTER / neurons
     width, tall = max(1.2, (RIGHT - LEFT) / steps * 0.6), max(1.0, line * 0.7)
     dashes = "".join(
-        f"M{across(float(t)):.1f} {TOP + line * (n + 0.5):.1f}h{width:.1f}" for t, n in np.argwhere(spikes)
+        f"M{across(float(t)):.1f} {top + line * (n + 0.5):.1f}h{width:.1f}" for t, n in np.argwhere(spikes)
     )
     return join(
-        element("line", x1=LEFT, x2=RIGHT, y1=TOP + RASTER, y2=TOP + RASTER, class_="a"),
+        element("line", x1=LEFT, x2=RIGHT, y1=top + RASTER, y2=top + RASTER, class_="a"),
         element("path", d=dashes, stroke=colour, stroke_width=float(tall), fill="none"),
-        _label("neuron", TOP + RASTER / 2),
-        element("text", "1", x=LEFT - 6, y=TOP + 8, text_anchor="end"),
-        element("text", str(neurons), x=LEFT - 6, y=TOP + RASTER, text_anchor="end"),
+        _label("neuron", top + RASTER / 2),
+        element("text", "1", x=LEFT - 6, y=top + 8, text_anchor="end"),
+        element("text", str(neurons), x=LEFT - 6, y=top + RASTER, text_anchor="end"),
     )
 
 
-def _membranes(membrane: NDArray[Any], row: Row, across: Scale, colour: str) -> Markup:
-    start = TOP + RASTER + GAP
+def _membranes(membrane: NDArray[Any], row: Row, across: Scale, colour: str, start: float) -> Markup:
     steps, neurons = membrane.shape
     threshold = float(row["config"]["threshold"])
     low, high = padded([float(np.nanmin(membrane)), float(np.nanmax(membrane)), threshold])
     up = Scale(low, high, start + TRACES, start)
     parts = [element("line", x1=LEFT, x2=RIGHT, y1=start + TRACES, y2=start + TRACES, class_="a")]
-    for value in ticks(low, high, 3):
+    for value in _beside(threshold, ticks(low, high, 3), (high - low) / 8):
         parts.append(element("text", f"{value:g}", x=LEFT - 6, y=up(value) + 4, text_anchor="end"))
         parts.append(element("line", x1=LEFT, x2=RIGHT, y1=up(value), y2=up(value), class_="g"))
     for index in range(neurons):
@@ -105,13 +109,18 @@ def _membranes(membrane: NDArray[Any], row: Row, across: Scale, colour: str) -> 
         )
     parts.append(element("line", x1=LEFT, x2=RIGHT, y1=up(threshold), y2=up(threshold), stroke="var(--ink)",
                          stroke_dasharray="4 3"))  # fmt: skip
-    for value in ticks(0, steps, 5):
+    for value in (tick for tick in ticks(0, steps, 5) if tick.is_integer()):
         parts.append(element("text", f"{value:g}", x=across(value), y=start + TRACES + 15, text_anchor="middle"))
     parts.append(
         element("text", "time step", x=(LEFT + RIGHT) / 2, y=start + TRACES + 31, text_anchor="middle", class_="f")
     )
     parts.append(_label("membrane", start + TRACES / 2))
     return join(*parts)
+
+
+def _beside(value: float, places: list[float], apart: float) -> list[float]:
+    """Return ``value`` and those of ``places`` that leave its label room."""
+    return [value, *(place for place in places if abs(place - value) > apart)]
 
 
 def _label(text: str, y: float) -> Markup:

@@ -31,4 +31,4 @@ def draw(digest: Digest) -> Figure:
             )
             records += [record for c in curves for record in c.records(title)]
     absent = "" if panels else f"The results have no curves.jsonl; publish them again with `{STUDY}`."
-    return Figure("training", "Training curves", CAPTION, panels, records, absent)
+    return Figure("training", "Training curves", CAPTION, panels, records, absent, digest.left_out)
