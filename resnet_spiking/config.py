@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
 
-from neurons.names import list_neurons
+from neurons.names import CONTROL, list_neurons
 from neurons.parameters import MODES, RESETS
 from resnet_spiking import schema
 from resnet_spiking.data.names import DATASETS
@@ -53,6 +53,9 @@ BRANCH_ONLY = (
     "distill_temperature",
     "head_seed",
 )
+
+NAMED_WEIGHTS = ("imagenet", "bundled", "none")
+"""What weights are called that are no file."""
 
 NEUTRAL = (("layer_decay", 1.0),)
 
@@ -194,9 +197,33 @@ class RunConfig:
 
     def default_part(self) -> dict[str, object]:
         """Return the settings that the Default run depends on."""
-        part = {name: value for name, value in self.as_dict().items() if name not in BRANCH_ONLY}
+        part = self._read()
         # A Default from before a setting was there is the one that its neutral value gives: its name stays.
         return {name: value for name, value in part.items() if (name, value) not in NEUTRAL}
+
+    def unread(self) -> dict[str, str]:
+        """Return the settings that nothing reads, each with the option that makes it so."""
+        found: dict[str, str] = {}
+        if self.optimizer != "sgd":
+            found["momentum"] = f"--optimizer {self.optimizer}"
+        if self.freeze_depth >= 3:  # no stage below stage 4 learns
+            found["layer_decay"] = f"--freeze-depth {self.freeze_depth}"
+        if self.neuron == "none":
+            found |= dict.fromkeys(set(BRANCH_ONLY) - {"neuron", "spiking_epochs"}, "--neuron none")
+        elif self.neuron == CONTROL:
+            unread = ("beta", "threshold", "reset", "detach_reset", "surrogate", "slope")
+            found |= dict.fromkeys(unread, f"--neuron {CONTROL}")
+        elif self.surrogate == "ste":
+            found["slope"] = "--surrogate ste"
+        if not self.distill:
+            found.setdefault("distill_temperature", "--distill 0")
+        return found
+
+    def _read(self) -> dict[str, object]:
+        """Return the settings; those of the network that nothing reads are at their defaults."""
+        unread = self.unread()
+        return {name: getattr(RunConfig, name) if name in unread else value for name, value in self.as_dict().items()
+                if name not in BRANCH_ONLY}  # fmt: skip
 
     def default_alone(self) -> RunConfig:
         """Return the Default run that this one starts from; what the branch alone decides is at its default there."""

@@ -15,7 +15,9 @@ class Interrupted(Exception):
     A run that replaces another one has not while Default is trained: what it replaces is still there.
     """
 
-    begun = True
+    def __init__(self, message: str = "", *, begun: bool = True) -> None:
+        super().__init__(message)
+        self.begun = begun
 
 
 def nearest(word: str, known: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import click
 
 from resnet_spiking.cache_home import cache_home
 from resnet_spiking.errors import UserError
+from resnet_spiking.storage.whereabouts import home_prefix
 from resnet_spiking.thread_wait import yield_busy_cores
 
 if TYPE_CHECKING:
@@ -25,14 +27,20 @@ if TYPE_CHECKING:
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 """A full, exhausted or read-only disk: nothing that the program did wrong."""
 
-UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR)
+UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
 """A path that the system does not have, not for this user, or not as a file or folder."""
+
+
+_HOME = re.compile(r"^(--[a-z-]+=)~/")
 
 
 class OneLineCommand(click.Command):
     """Bad input ends in one line on stderr and exit code 2; waiting threads leave their cores to others."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # A shell leaves ~ alone behind an equals sign.
+        if home := home_prefix():
+            args = [_HOME.sub(lambda found: found[1] + home, text) for text in args]
         # Before a type makes something of it: an empty path would be the current folder.
         given, _, _ = self.make_parser(ctx).parse_args(list(args))
         for parameter in self.get_params(ctx):
@@ -57,6 +65,10 @@ class OneLineCommand(click.Command):
             click.echo(f"error: {message}", err=True)
             sys.exit(2)
         except (MemoryError, RuntimeError) as error:
+            if str(error).startswith("Symlink loop from "):  # as Python before 3.13 says errno.ELOOP
+                place = str(error).removeprefix("Symlink loop from ").strip("'")
+                click.echo(f"error: cannot use {place} (a link that leads to itself); name another place", err=True)
+                sys.exit(2)
             if not _lacks_memory(error):
                 raise
             click.echo(

@@ -177,7 +177,11 @@ def main(
     from resnet_spiking.terminal import cache_root, choose_device, given_options, progress_bars, stop_signal
     from resnet_spiking.training.run import train_run
 
-    check_head(config, [name for name in given_options(click.get_current_context()) if name in settings])
+    given = [name for name in given_options(click.get_current_context()) if name in settings]
+    check_head(config, given)
+    for name, beside in config.unread().items():
+        if name in given:
+            click.echo(f"--{name.replace('_', '-')} has no effect with {beside}", err=True)
     with stop_signal() as should_stop, progress_bars() as progress:
         environment = Environment(
             device=choose_device(device),
@@ -193,7 +197,7 @@ def main(
             result, begun = None, stopped.begun
     if result is None:
         if not begun:
-            click.echo(f"stopped and saved; {output} is as it was, and the same command continues", err=True)
+            click.echo(f"stopped; {output} is as it was, and the same command continues", err=True)
         else:
             how = ", --resume in place of --overwrite, and" if overwrite else " and --resume"
             click.echo(

@@ -64,6 +64,14 @@ def call(*arguments: str) -> int:
     return int(stopped.value.code or 0)
 
 
+def test_a_radius_of_zero_alone_leaves_the_clean_accuracy(at: Path) -> None:
+    """No step is taken, so there is no gradient for the checks to look at."""
+    assert call("runs/lif", "--attack", "fgsm", "--samples", "4", "--eps", "0", "--output-dir", "zero") == 0
+    for model in json.loads((at / "zero" / "result.json").read_text())["models"]:
+        assert [entry["accuracy"] for entry in model["robust"]] == [model["clean"]["accuracy"]]
+    assert call("--verify", "zero") == 0
+
+
 def test_attack_then_verify(at: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("runs/lif", *FEW, "--output-dir", "a") == 0
     shown = capsys.readouterr()
@@ -142,7 +150,7 @@ BAD = {
     "no samples": (["runs/lif", "--samples", "0"], "--samples must be at least 1"),
     "batch": (["runs/lif", "-b", "0"], "--batch-size"),
     "draws": (["runs/lif", "--draws", "100000000000000000000"], "--draws must lie between 1 and 65536"),
-    "slope": (["runs/lif", "--attack", "pgd", "--gradient", "atan:1e300"], "must be a number in (0, 3.4"),
+    "slope": (["runs/lif", "--attack", "pgd", "--gradient", "atan:1e300"], "must be a number in (0, 1e+38)"),
     "wide eps": (["runs/lif", "--norm", "l2", "--eps", "1e300"], "eps must lie in [0, 1e+06] in L2"),
     "device": (["runs/lif", "--device", "tpu"], "give cpu, cuda"),
     "twice": (["runs/lif", "runs/lif"], "named twice"),

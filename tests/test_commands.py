@@ -107,6 +107,38 @@ BAD = {
 }
 
 
+def test_a_link_that_leads_to_itself_and_a_home_behind_an_equals_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from resnet_spiking.train import main
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(SystemExit) as stopped:
+        main(["--output-dir", str(tmp_path / "loop" / "run")])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (stopped.value.code, line.startswith("error: cannot use ")) == (2, True)
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        main(["--output-dir=~/file"])
+    assert capsys.readouterr().err == f"error: --output-dir {tmp_path / 'file'} is a file; name a folder\n"
+
+
+def test_options_without_effect_and_weights_are_told_before_pictures_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from resnet_spiking.train import main
+
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--dataset", "folder", "--data-dir", "absent", "--weights", "typo.pth", "--neuron", "none"]
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, "--beta", "0.5", "--momentum", "0.5", "--epochs", "1,1"])
+    assert stopped.value.code == 2
+    *notes, error = capsys.readouterr().err.splitlines()
+    assert notes == ["--momentum has no effect with --optimizer adamw", "--beta has no effect with --neuron none"]
+    assert error.startswith("error: --weights 'typo.pth' is neither")
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line_and_exit_code_2(
     tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
 from dataclasses import dataclass
 from http.client import HTTPException
 from importlib import resources
@@ -19,6 +20,8 @@ from resnet_spiking.network.backbone import STEM, Backbone, Stages
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BUNDLED = "resnet18-cifar10.safetensors"
+WRAPPERS = ("module", "model", "net", "backbone", "encoder", "_orig_mod")
+"""What DataParallel, compilers and the usual training loops put before the names of a network's tensors."""
 OFFLINE = "give --weights FILE (.safetensors or .pth), --weights bundled, or --weights none"
 
 
@@ -50,7 +53,7 @@ def load_weights(spec: str, backbone: Backbone, stages: Stages, *, name: str, de
     if spec == "none":
         return WeightsIdentity("none", frozen_sha256(backbone), (), tuple(parts))
     label = spec if spec in ("imagenet", "bundled") else Path(spec).name
-    tensors = {key.removeprefix("module."): tensor for key, tensor in _read(spec, name, depth).items()}
+    tensors = _without_prefix(_read(spec, name, depth))
     _check_names(parts, tensors, label, name)
     missing = {part: _missing(modules, tensors) for part, modules in parts.items()}
     frozen = ("stem", *(f"layer{stage}" for stage in range(1, depth + 1))) if depth else ()
@@ -131,6 +134,8 @@ def _check_values(key: str, tensor: Tensor, target: Tensor, label: str, name: st
     if tensor.shape != target.shape:
         shapes = f"{tuple(tensor.shape)} instead of {tuple(target.shape)}"
         raise UserError(f"{label} does not fit {name}: {key} is {shapes}; name the matching --backbone")
+    if key.endswith("running_var") and bool((tensor.float() < 0).any()):
+        raise UserError(f"{label} is damaged: {key} holds variances below 0")
     if not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.is_meta:
         kept = f"{str(tensor.layout).removeprefix('torch.')} {str(tensor.dtype).removeprefix('torch.')}"
         raise UserError(f"{label} holds {key} as {kept}; store it as dense floats")
@@ -157,13 +162,16 @@ def _read(spec: str, name: str, depth: int) -> dict[str, Tensor]:
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:
-    safe = path.suffix == ".safetensors"
     try:
-        content = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is refused below
+            # A safetensors file begins with the length of its header and the header, whatever its name says.
+            safe = file.read(9)[8:] == b"{"
+            content = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises almost anything: IndexError, struct.error, …
         reason = f"damaged, or holds more than tensors (code is never loaded; {type(error).__name__})"
         raise UserError(f"--weights {path.name} is {reason}; {OFFLINE}") from None
-    for wrapper in ("state_dict", "model"):
+    for wrapper in ("state_dict", "model_state_dict", "model", "net"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not all(
@@ -171,6 +179,14 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     ):
         raise UserError(f"--weights {path.name} holds no state_dict of tensors; {OFFLINE}")
     return content
+
+
+def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors by torchvision's names, where all names have what wrappers put before them."""
+    first = f"{STEM[0]}.weight"
+    prefix = next((name.removesuffix(first) for name in tensors if name.endswith(f".{first}")), "")
+    plain = all(part in WRAPPERS for part in prefix.split(".") if part)
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()} if prefix and plain else tensors
 
 
 def _download(name: str) -> dict[str, Tensor]:

@@ -35,6 +35,7 @@ _OPERATIONS: dict[str, Shape] = {**_TALLY, "stages?": _TALLY}
 _RUN: dict[str, Shape] = {
     "variant": str,
     "num_classes": positive,
+    "classes?": [str],
     "epochs": str,
     "config": dict,
     "test": _SCORE,
@@ -119,8 +120,12 @@ EVALUATION: dict[str, Shape] = {
         }
     ],
 }
+_WEIGHTS: dict[str, Shape] = {"weights?": str, "weights_way?": str}
 _SHAPES: dict[tuple[Kind, str], dict[str, Shape]] = {
-    ("run", "config.json"): {"config": dict, "inputs": {"data_dir": nullable(text), "way?": str, "memory?": str}},
+    ("run", "config.json"): {
+        "config": dict,
+        "inputs": {"data_dir": nullable(text), "way?": str, "memory?": str, **_WEIGHTS},
+    },
     ("run", "result.json"): _RUN,
     ("evaluation", "config.json"): {"settings": dict, "models": {"*": str}},
     ("evaluation", "result.json"): EVALUATION,

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from resnet_spiking.config import RunConfig
+from resnet_spiking.config import NAMED_WEIGHTS, RunConfig
 from resnet_spiking.data.images import MEMORY, Dataset
 from resnet_spiking.environment import Environment
 from resnet_spiking.errors import UserError
@@ -97,6 +97,9 @@ def write_config(folder: Path, config: RunConfig, data: Dataset, env: Environmen
         inputs["memory"] = data.name
     elif given:
         inputs = {"data_dir": named(given), "way": from_folder(given, folder)}
+    if config.weights not in NAMED_WEIGHTS:
+        file = Path(config.weights)
+        inputs |= {"weights": named(file), "weights_way": from_folder(file, folder)}
     write_json(folder / "config.json", {"format": FORMAT, "config": config.as_dict(), "inputs": inputs})
 
 
@@ -120,6 +123,15 @@ def stored_data_dir(run: Path) -> Path | None:
     return found
 
 
+def stored_weights(run: Path, config: RunConfig) -> str:
+    """Return the weights that a run was trained on, a file as it is found from here; as they are named if nowhere."""
+    inputs = read_json(run / "config.json", "run")["inputs"]
+    if config.weights in NAMED_WEIGHTS or "weights" not in inputs:
+        return config.weights
+    sought = places(run, inputs.get("weights_way"), inputs["weights"])
+    return next((str(place) for place in sought if place.is_file()), config.weights)
+
+
 def finished_run(config: RunConfig, output: Path, *, resume: bool, overwrite: bool) -> dict[str, Any] | None:
     """Return the result when resuming a finished run; write nothing.
 
@@ -135,8 +147,11 @@ def finished_run(config: RunConfig, output: Path, *, resume: bool, overwrite: bo
     if resume:
         if not path.exists():
             raise UserError(f"{output} holds no run to resume; leave --resume out to start one")
-        stored = RunConfig.from_dict(read_json(path, "run")["config"]).as_dict()
+        begun = RunConfig.from_dict(read_json(path, "run")["config"])
+        stored = begun.as_dict()
         different = [name for name, value in config.as_dict().items() if stored[name] != value]
+        if "weights" in different and _same_file(stored_weights(output, begun), config.weights):
+            different.remove("weights")
         if different:
             raise UserError(
                 f"{output} was started with another configuration ({', '.join(different)}); use the same options"
@@ -144,6 +159,13 @@ def finished_run(config: RunConfig, output: Path, *, resume: bool, overwrite: bo
         if (output / "result.json").exists():
             return read_json(output / "result.json", "run")
     return None
+
+
+def _same_file(one: str, other: str) -> bool:
+    try:
+        return Path(one).samefile(other)
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -7,12 +7,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from resnet_spiking.config import RunConfig, content_key
+from resnet_spiking.config import NAMED_WEIGHTS, RunConfig, content_key
 from resnet_spiking.errors import UserError
 from resnet_spiking.storage.files import file_sha256
 from resnet_spiking.studies.grid import Run
-
-NAMED_WEIGHTS = ("imagenet", "bundled", "none")
 
 
 class Identities:

@@ -50,8 +50,10 @@ def train_branch(
         train, test = remember_pooled(config, frozen, default, env)
         final_test, scored = test, network.head
     phase = Phase("spiking", config.spiking_epochs, trainee, scored, train, test, final_test, teacher)
+    # Weights are told by their hash, however their file is named.
+    settings = {name: value for name, value in branch.as_dict().items() if name != "weights"}
     basis = {**basis_of(frozen), "Default": default.result["hashes"]["model"]}
-    figures = train_phase(phase, branch, output, env, settings=branch.as_dict(), basis=basis)
+    figures = train_phase(phase, branch, output, env, settings=settings, basis=basis)
     below_head = default.result.get("operations", {}).get("stages")
     if config.train == "head" and below_head:
         # Scored from pooled features: the stages below are Default's, and ran when it was scored.

@@ -8,8 +8,9 @@ from pathlib import Path
 from resnet_spiking.config import RunConfig
 from resnet_spiking.data.datasets import load_dataset
 from resnet_spiking.data.images import Dataset
+from resnet_spiking.data.watch import Watch, silent
 from resnet_spiking.environment import Environment
-from resnet_spiking.errors import UserError
+from resnet_spiking.errors import Interrupted, UserError
 
 
 def _data_key(config: RunConfig, data_dir: Path | None) -> tuple[object, ...]:
@@ -29,14 +30,19 @@ def remember_data(config: RunConfig, env: Environment) -> Dataset:
 
 
 def _reported(config: RunConfig, env: Environment) -> Dataset:
-    data = load_data(config, env.data_dir)
+    def watch(label: str, done: int, total: int) -> None:
+        env.progress(label, done, total)
+        if env.should_stop():
+            raise Interrupted(begun=False)
+
+    data = load_data(config, env.data_dir, watch)
     for note in data.notes:
         env.report(note)
     return data
 
 
-def load_data(config: RunConfig, data_dir: Path | None) -> Dataset:
-    """Load the configured dataset, cut to the configured number of samples.
+def load_data(config: RunConfig, data_dir: Path | None, watch: Watch = silent) -> Dataset:
+    """Load the configured dataset, cut to the configured number of samples; ``watch`` as of ``load_dataset``.
 
     Raises ``UserError`` as ``load_dataset``, and for a ``data_dir`` that the dataset would not look at.
     """
@@ -44,7 +50,7 @@ def load_data(config: RunConfig, data_dir: Path | None) -> Dataset:
         raise UserError(
             "--dataset digits come with scikit-learn: leave --data-dir out, or name a --dataset that lies there"
         )
-    return fitted(load_dataset(config.dataset, data_dir, side=config.image_size), config)
+    return fitted(load_dataset(config.dataset, data_dir, side=config.image_size, watch=watch), config)
 
 
 def fitted(data: Dataset, config: RunConfig) -> Dataset:

@@ -102,6 +102,7 @@ def _train_default(config: RunConfig, folder: Path, frozen: Frozen, env: Environ
         "format": FORMAT,
         "variant": "default",
         "num_classes": len(frozen.data.classes),
+        "classes": list(frozen.data.classes),
         "epochs": f"<{config.default_epochs}>",
         "config": alone.as_dict(),
         **figures,

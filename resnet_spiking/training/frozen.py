@@ -43,6 +43,12 @@ def remember_trunk(config: RunConfig, data: Dataset, env: Environment) -> Trunk:
     return trunk
 
 
+def check_weights(config: RunConfig, env: Environment) -> None:
+    """Raise ``UserError`` for weights that are missing, damaged or of another network, before data is read."""
+    key = ("weights", config.weights, config.backbone, config.freeze_depth, config.image_size)
+    env.remember(key, lambda: build_trunk(config, config.weights).identity)
+
+
 def remember_frozen(config: RunConfig, data: Dataset, trunk: Trunk, env: Environment) -> Frozen:
     """Return the frozen part, from the environment's memory where a run of this process left it."""
     key = ("frozen", *shared_key(config, data, env))

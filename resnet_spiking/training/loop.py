@@ -181,4 +181,7 @@ def _finite(epoch: int, step: int) -> Iterator[None]:
 
 
 def _divergence(epoch: int, step: int) -> UserError:
-    return UserError(f"the loss is no longer finite in epoch {epoch + 1}, by step {step + 1}; lower --lr or --head-lr")
+    return UserError(
+        f"the loss is no longer finite in epoch {epoch + 1}, by step {step + 1}; lower --lr or --head-lr (or "
+        "--weight-decay), and begin again with --overwrite"
+    )

@@ -23,7 +23,7 @@ from resnet_spiking.storage.whereabouts import beside
 from resnet_spiking.training.branch import train_branch
 from resnet_spiking.training.configured_data import fitted, remember_data
 from resnet_spiking.training.default import default_block, remember_default
-from resnet_spiking.training.frozen import hashes_of, remember_frozen, remember_trunk
+from resnet_spiking.training.frozen import check_weights, hashes_of, remember_frozen, remember_trunk
 from resnet_spiking.training.pooled import remember_pooled
 from resnet_spiking.training.precision import resolve_precision
 
@@ -54,6 +54,9 @@ def train_run(
     if finished is not None:
         return finished
     began = time.perf_counter()
+    if data is None and config.dataset == "folder":
+        # A file that does not fit is told before pictures are read, which can take minutes.
+        check_weights(config, env)
     images = remember_data(config, env) if data is None else fitted(data, config)
     trunk = remember_trunk(config, images, env)
     with held_folder(output):
@@ -92,6 +95,7 @@ def _train(
         "format": FORMAT,
         "variant": config.neuron,
         "num_classes": len(images.classes),
+        "classes": list(images.classes),
         "epochs": config.epochs_label,
         "config": config.as_dict(),
         "default": default_block(default.folder, default.result),

@@ -21,7 +21,7 @@ from resnet_spiking.network.evidence import head_warnings
 from resnet_spiking.network.operations import counting
 from resnet_spiking.storage.comparison import Comparison, exact, same
 from resnet_spiking.storage.files import file_sha256
-from resnet_spiking.storage.run_folder import read_json, stored_data_dir
+from resnet_spiking.storage.run_folder import read_json, stored_data_dir, stored_weights
 from resnet_spiking.storage.whereabouts import beside
 from resnet_spiking.training.checkpoint import load_model
 from resnet_spiking.training.configured_data import fitted, load_data
@@ -51,7 +51,7 @@ def load_network(
     """
     result = read_json(run / "result.json", "run")
     config = RunConfig.from_dict(result["config"])
-    trunk = build_trunk(config, weights or config.weights)
+    trunk = build_trunk(config, weights or stored_weights(run, config))
     recorded = result["hashes"]["backbone"]["sha256"]
     if trunk.identity.sha256 != recorded:
         raise UserError(
@@ -104,6 +104,7 @@ def verify_run(
         exact("model sha256", result["hashes"]["model"], file_sha256(run / "model.safetensors")),
         same("config.json", result["config"], read_json(run / "config.json", "run")["config"]),
         exact("variant", result["variant"], "default" if config.neuron == "none" else config.neuron),
+        *([same("classes", result["classes"], list(data.classes))] if "classes" in result else []),
         same("test images", recorded["images"], len(data.test)),
         _close("accuracy", recorded["accuracy"], found.accuracy),
         _close("loss", recorded["loss"], found.loss),

@@ -17,9 +17,10 @@ from sklearn.datasets import load_digits as read_digits
 from torch import Tensor
 from torchvision import datasets as torchvision_datasets
 
+from resnet_spiking.data import watch as watching
 from resnet_spiking.data.datasets import load_dataset
 from resnet_spiking.data.images import Dataset, ImageSet
-from resnet_spiking.errors import UserError
+from resnet_spiking.errors import Interrupted, UserError
 
 
 def test_digits_are_all_there_once_and_split_evenly() -> None:
@@ -97,6 +98,46 @@ def test_folders_within_a_class_belong_to_it_and_other_files_are_told_of(tmp_pat
     assert "left out (1 x .gif, 1 x .txt)" in note
 
 
+def test_what_is_left_out_or_changed_is_told(tmp_path: Path) -> None:
+    write_folder(tmp_path, [(20, 10), (20, 10)])
+    assert load_dataset("folder", tmp_path, side=12).notes == (
+        "pictures of 20 x 10 are squeezed to a square; crop them to avoid it",
+    )
+    (tmp_path / "val" / "cat").mkdir(parents=True)
+    (tmp_path / "train" / ".bird").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "train" / "cat" / "9.png")
+    left, changed = load_dataset("folder", tmp_path, side=12).notes
+    assert "left out (1 x hidden folder, 1 x val beside train and test)" in left
+    assert changed == "pictures of 2 sizes: of each, the square in its middle, at 12 pixels"
+
+
+def test_reading_is_watched_and_ends_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path, [(4, 4)] * 5)
+    seen: list[tuple[str, int, int]] = []
+
+    def watch(label: str, done: int, total: int) -> None:
+        seen.append((label, done, total))
+        if (label, done) == ("train pictures", 3):
+            raise Interrupted
+
+    load_dataset("folder", tmp_path, watch=lambda *_: seen.append(("quick", 0, 0)))
+    assert seen == []  # what takes no time is told to nobody
+    monkeypatch.setattr(watching, "INTERVAL", 0)
+    with pytest.raises(Interrupted):
+        load_dataset("folder", tmp_path, watch=watch)
+    assert seen == [
+        *(("picture sizes", done, 20) for done in range(1, 21)),
+        *(("train pictures", done, 10) for done in range(1, 4)),
+    ]
+
+
+def test_names_that_only_look_the_same_are_told_as_such(tmp_path: Path) -> None:
+    write_folder(tmp_path, [(4, 4)], classes=("a", "caf\u00e9"))
+    (tmp_path / "test" / "caf\u00e9").rename(tmp_path / "test" / "cafe\u0301")
+    with pytest.raises(UserError, match="names that look the same"):
+        load_dataset("folder", tmp_path)
+
+
 def test_links_and_names_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
     write_folder(tmp_path, [(4, 4)])
     loop = tmp_path / "train" / "cat" / "again"
@@ -104,6 +145,13 @@ def test_links_and_names_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="again is a link back to a folder that it lies in"):
         load_dataset("folder", tmp_path)
     loop.unlink()
+    there, back = tmp_path / "train" / "cat" / "x", tmp_path / "train" / "dog" / "y"
+    there.symlink_to(tmp_path / "train" / "dog")
+    back.symlink_to(tmp_path / "train" / "cat")
+    with pytest.raises(UserError, match="is a link back to a folder that it lies in"):
+        load_dataset("folder", tmp_path)
+    there.unlink()
+    back.unlink()
     dangling = tmp_path / "train" / "cat" / "gone.png"
     dangling.symlink_to(tmp_path / "nowhere.png")
     with pytest.raises(UserError, match=r"gone\.png is not a readable image"):

@@ -30,9 +30,12 @@ def only(state: dict[str, Tensor], *parts: str) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if name.startswith(parts)}
 
 
-@pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
-def test_a_whole_pth_file_fills_everything(tmp_path: Path, state: dict[str, Tensor], wrapper: str | None) -> None:
-    prefixed = {f"module.{name}": tensor for name, tensor in state.items()}
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.module.", "backbone."])
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model", "model_state_dict"])
+def test_a_whole_pth_file_fills_everything(
+    tmp_path: Path, state: dict[str, Tensor], wrapper: str | None, prefix: str
+) -> None:
+    prefixed = {f"{prefix}{name}": tensor for name, tensor in state.items()}
     torch.save({wrapper: prefixed} if wrapper else prefixed, tmp_path / "w.pth")
     found, identity = load(tmp_path / "w.pth")
     assert all(torch.equal(found[name], state[name]) for name in found if not name.endswith("tracked"))
@@ -100,6 +103,18 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, state: dict[str
     torch.save({**state, "bn1.weight": state["bn1.weight"] * float("nan")}, tmp_path / "w.pth")
     with pytest.raises(UserError, match="not finite"):
         load(tmp_path / "w.pth")
+
+
+def test_variances_below_zero_are_refused(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    torch.save({**state, "bn1.running_var": state["bn1.running_var"] - 2}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"bn1\.running_var holds variances below 0"):
+        load(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("name", ["W.SAFETENSORS", "w.pth"])
+def test_a_file_is_what_it_begins_as(tmp_path: Path, state: dict[str, Tensor], name: str) -> None:
+    save_file(state, tmp_path / name)
+    assert torch.equal(load(tmp_path / name)[0]["conv1.weight"], state["conv1.weight"])
 
 
 @pytest.mark.parametrize("kept", [torch.bool, torch.complex64, "meta"])

@@ -6,16 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from run_cases import CONFIG
+import torch
+from run_cases import CONFIG, StopAfter
 from safetensors.torch import load_file, save_file
 
 from resnet_spiking.data.images import Dataset, ImageSet
-from resnet_spiking.errors import UserError
+from resnet_spiking.environment import Environment
+from resnet_spiking.errors import Interrupted, UserError
 from resnet_spiking.evaluate import main as evaluate
+from resnet_spiking.network.backbone import build_resnet
 from resnet_spiking.training import verify
 from resnet_spiking.training.configured_data import fitted
 from resnet_spiking.training.run import train_run
-from resnet_spiking.training.verify import verify_run
+from resnet_spiking.training.verify import load_network, verify_run
 
 
 def test_a_finished_run_verifies(finished: Path) -> None:
@@ -110,6 +113,29 @@ def test_a_file_that_was_changed_by_hand_is_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert stopped.value.code == 2
     assert line.startswith(f"error: {path}: {said}")
+
+
+def test_weights_of_a_relative_path_are_found_from_elsewhere(
+    tmp_path: Path, shapes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by who goes on, and names the same file otherwise."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    torch.save(build_resnet("resnet18").state_dict(), tmp_path / "weights.pth")
+    config = replace(CONFIG, weights="weights.pth")
+    with pytest.raises(Interrupted):
+        train_run(config, Path("run"), Environment(should_stop=StopAfter(12)), data=shapes)
+    assert Path("run", "last.ckpt").exists()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(UserError, match=r"another configuration \(weights\)"):
+        train_run(replace(config, weights="none"), Path("..", "run"), data=shapes, resume=True)
+    train_run(replace(config, weights="../weights.pth"), Path("..", "run"), data=shapes, resume=True)
+    monkeypatch.chdir("/")
+    assert all(row.agrees for row in verify_run(tmp_path / "run", data=shapes))
+    (tmp_path / "weights.pth").unlink()
+    with pytest.raises(UserError, match="nor a file that exists"):
+        load_network(tmp_path / "run")
 
 
 def test_a_default_that_is_gone_is_told_and_not_compared(finished: Path) -> None:

@@ -42,7 +42,7 @@ class Record:
 
     def always_zero(self) -> Tensor:
         """Say for each pixel ``[D]`` whether no image had a gradient there at any step."""
-        return torch.stack(self.flat).all(0)
+        return torch.stack(self.flat).all(0) if self.flat else torch.ones((), dtype=torch.bool)
 
 
 class FollowedMode(GradientMode):
