@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,7 @@ def _together(path: Path, parts: list[Results]) -> Results:
         traces=_union(part.traces for part in parts),
         attacks=_union(part.attacks for part in parts),
         scaling=[row for part in parts for row in part.scaling],
+        unfinished=dict(sum((Counter(part.unfinished) for part in parts), Counter[str]())),
     )
 
 

@@ -101,10 +101,12 @@ def _lead(digest: Digest) -> str:
     backbones = sorted({str(group["backbone"]) for group in groups})
     seeds = len({row["seed"] for row in rows})
     attacks = len(digest.results.attacks)
+    left = [_many(count, kind) for kind, count in sorted(digest.results.unfinished.items(), reverse=True) if count]
     return (
         f"{_many(len(rows), 'finished run')} in {_many(len(groups), 'setting')}: {_many(variants, 'neuron')} beside "
         f"Default on {', '.join(backbones)} and {', '.join(datasets)}, {_many(seeds, 'seed')}"
         + (f", {_many(attacks, 'attack result')}." if attacks else ".")
+        + (f" The study is not finished: {' and '.join(left)} to come." if left else "")
     )
 
 

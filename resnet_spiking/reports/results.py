@@ -35,7 +35,8 @@ class Results:
     sha256 of the data → true classes [images], names. ``curves``: one record an epoch. ``traces``: key →
     ``spikes`` [T, N], ``membrane`` [T, M], ``image`` [3, H, W]. ``attacks``: label → its result.json, with
     ``panel`` the bytes of panel.png where there is one, and in each model ``key``, of the row of its run if these
-    results have one. ``scaling``: neuron run times.
+    results have one. ``scaling``: neuron run times. ``unfinished``: how many runs and attacks, by kind, the study has
+    besides.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class Results:
     traces: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
     attacks: dict[str, dict[str, Any]] = field(default_factory=dict)
     scaling: list[Row] = field(default_factory=list)
+    unfinished: dict[str, int] = field(default_factory=dict)
 
     def labels_of(self, row: Row) -> NDArray[Any] | None:
         """Return the true classes of the row's test images; None when they were not published."""
@@ -143,6 +145,7 @@ def load_results(path: Path) -> Results:
         traces=_traces(folder / "traces.npz") if "traces.npz" in files else {},
         attacks=attacks,
         scaling=_scaling(folder / "scaling.csv") if "scaling.csv" in files else [],
+        unfinished=manifest.get("unfinished") or {},
     )
     _check_predictions(results)
     return results

@@ -15,6 +15,7 @@ MANIFEST: dict[str, Shape] = {
     "command": str,
     "files": {"*": str},
     "written?": {"versions?": {"*": str}},
+    "unfinished?": {"*": count},
 }
 
 ROW: dict[str, Shape] = {

@@ -43,11 +43,14 @@ def export_study(folder: Path, entries: Iterable[Entry]) -> Path:
 
     ``rows.jsonl`` (a row a run), ``predictions.npz``, ``curves.jsonl``, ``traces.npz``, ``attacks/<label>/`` and
     ``manifest.json`` with the sha256 of every file. Each file is replaced as a whole, the manifest
-    last; the same runs give the same bytes, apart from measured seconds.
+    last; the same runs give the same bytes, apart from measured seconds. The manifest says how many of the study's
+    runs and attacks are ``unfinished``.
 
     Raises ``UserError`` before anything is written when files of a finished run or attack are missing or damaged.
     """
+    entries = list(entries)
     done = [entry for entry in entries if entry.state == "done"]
+    left = Counter(entry.kind for entry in entries if entry.state != "done" and entry.kind in ("run", "attack"))
     runs = sorted((entry for entry in done if entry.kind == "run"), key=lambda entry: entry.key)
     attacks = sorted((entry for entry in done if entry.kind == "attack"), key=lambda entry: entry.label)
     again = f"python -m resnet_spiking.study {shlex.quote(str(folder))}"
@@ -88,6 +91,7 @@ def export_study(folder: Path, entries: Iterable[Entry]) -> Path:
         "written": {key: rows[0]["provenance"][key] for key in ("versions", "git")} if rows else {},
         "files": {path.relative_to(results).as_posix(): file_sha256(path) for path in sorted(written)},
         "kept_elsewhere": _kept_elsewhere(folder, attacks),
+        **({"unfinished": dict(sorted(left.items()))} if left else {}),
     }
     write_json(results / "manifest.json", manifest)
     return results

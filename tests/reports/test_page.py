@@ -217,3 +217,13 @@ def test_a_thousand_runs_take_less_than_twenty_seconds(invented: Any, tmp_path: 
     write_report(digest, tmp_path / "report")
     assert time.perf_counter() - began < 20
     assert len(digest.results.rows) >= 1000
+
+
+def test_a_study_that_goes_on_says_so(invented: Any, reseal: Any, tmp_path: Path) -> None:
+    invented.run("default", 0, range(9))
+    folder = invented.write(tmp_path / "results")
+    reseal(folder, unfinished={"attack": 1, "run": 2})
+    page = make_page(Digest.of(load_results(folder), tmp_path))
+    assert "The study is not finished: 2 runs and 1 attack to come." in page
+    assert "No attack of this study has finished yet" in page
+    assert "No model was attacked in this study" not in page

@@ -72,3 +72,15 @@ def test_adversarial_images_that_stay_are_named_by_their_hash(tmp_path: Path) ->
     entry = Entry("k", "attack", "x", {}, "done", 1, None, None, 1.0, None, None, None, None)
     manifest = json.loads((export_study(tmp_path, [entry]) / "manifest.json").read_text())
     assert manifest["kept_elsewhere"] == {"attacks/x/adversarial-lif.npz": file_sha256(made / "adversarial-lif.npz")}
+
+
+def test_what_is_unfinished_is_published_with_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text('{"name": "x"}')
+    states = [("run", "waiting"), ("run", "failed"), ("attack", "running"), ("features", "waiting")]
+    entries = [
+        Entry(f"{number}", kind, f"{number}", {}, state, 0, None, None, None, None, None, None, None)
+        for number, (kind, state) in enumerate(states)
+    ]
+    manifest = json.loads((export_study(tmp_path, entries) / "manifest.json").read_text())
+    assert manifest["unfinished"] == {"attack": 1, "run": 2}
+    assert "unfinished" not in json.loads((export_study(tmp_path, []) / "manifest.json").read_text())

@@ -19,9 +19,12 @@ CAPTION = (
 def draw(digest: Digest) -> Figure:
     """Return one panel for each comparison of attacked models."""
     found = attacked(digest)
+    begun = digest.results.unfinished.get("attack")
     absent = (
         ""
         if found
+        else f"No attack of this study has finished yet; run `{STUDY}` again to continue."
+        if begun
         else f"No model was attacked in this study; add an [[attack]] block to its file and run `{STUDY}`, or attack "
         "one run with `python -m resnet_spiking.attack RUN`."
     )
