@@ -79,7 +79,7 @@ def main(
             f"{', '.join(unchecked)}",
             err=True,
         )
-    digest = Digest.of(results, study)
+    digest = Digest.of(results, _shown_as(study, files))
     if table is not None:
         from resnet_spiking.reports.readme import KINDS, render
         from resnet_spiking.reports.request import parse_request
@@ -94,6 +94,14 @@ def main(
             click.echo(f"{file}: {blocks} blocks written from {digest.results.folder}")
     else:
         _write(digest, output_dir or digest.results.folder.parent / "report", only, parquet)
+
+
+def _shown_as(study: Path, files: Sequence[Path]) -> Path:
+    """Return the results as a reader of the Markdown files names them: from the folder that holds both."""
+    for folder in files[0].resolve().parents if files else ():
+        if study.resolve().is_relative_to(folder):
+            return study.resolve().relative_to(folder)
+    return study
 
 
 def _write(digest: Digest, output: Path, only: str, parquet: bool) -> None:

@@ -190,3 +190,17 @@ def test_neither_help_nor_report_imports_torch(published: Path) -> None:
         )
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+
+def test_a_file_is_checked_from_anywhere(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command beneath a table names the results as they are seen from the folder that holds both."""
+    readme = published.parent / "docs" / "R.md"
+    readme.parent.mkdir()
+    readme.write_text("<!-- report: accuracy dataset=fashion-mnist columns=variant,n -->\n<!-- /report -->\n")
+    monkeypatch.chdir(published.parent)
+    assert run("--update", "docs/R.md", "results", capsys=capsys)[0] == 0
+    assert "python -m resnet_spiking.report results --table" in readme.read_text()
+    monkeypatch.chdir(tmp_path)
+    assert run("--check", readme, published, capsys=capsys)[0] == 0
