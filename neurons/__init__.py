@@ -82,7 +82,10 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib import metadata
 
-        return metadata.version("resnet-spiking")
+        try:
+            return metadata.version("resnet-spiking")
+        except metadata.PackageNotFoundError:
+            return "unknown"  # a checkout that is not installed
     if name not in _HOMES:
         raise AttributeError(f"module 'neurons' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

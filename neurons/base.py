@@ -191,7 +191,7 @@ class Neuron(nn.Module, ABC):
         """
         try:
             # Floats where a whole state_dict was cast, or averaged over equal neurons.
-            theirs = json.loads(bytes(state.to(torch.uint8).tolist()))
+            theirs = json.loads(bytes(torch.as_tensor(state).double().round().to(torch.uint8).tolist()))
         except (AttributeError, TypeError, ValueError):
             theirs = None
         if not isinstance(theirs, dict):

@@ -89,7 +89,10 @@ class NeuronParameters:
         accepted = f"a number in ({low:g}, {high:g})" if open_interval else f"a number in [{low:g}, {high:g}]"
         if isinstance(value, bool) or not isinstance(value, Real):
             raise TypeError(f"{field} must be {accepted}, got {value!r}")
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = float("nan")
         inside = low < number < high if open_interval else low <= number <= high
         if not inside:  # NaN compares false and lands here as well
             raise ValueError(f"{field} must be {accepted}, got {value!r}")

@@ -18,12 +18,15 @@ It may return other values than the spikes (their mean, say), which then are wha
 
 
 @contextmanager
-def backward_rule(neurons: nn.Module | Iterable[Neuron], rule: Rule) -> Iterator[None]:
+def backward_rule(neurons: nn.Module | Iterable[Neuron], rule: Rule) -> Iterator[int]:
     """Let `rule` differentiate each of `neurons`, or of those that a module holds, for the graphs built in the block.
 
     The neuron simulates with its own code, and draws what it would draw; its spikes are then given to the rule. A rule
     goes before a `surrogate_override`. The state that a run returns has no gradient. Blocks may be nested; at the end,
     also after an exception, each neuron has its former rule.
+
+    Yields:
+        How many neurons were changed; 0 when a module has none.
 
     Raises:
         TypeError: `neurons` holds something else.
@@ -32,6 +35,8 @@ def backward_rule(neurons: nn.Module | Iterable[Neuron], rule: Rule) -> Iterator
     """
     if isinstance(neurons, nn.Module):
         neurons = [module for module in neurons.modules() if isinstance(module, Neuron) and module.spiking]
+    elif not isinstance(neurons, Iterable):
+        raise TypeError(f"neurons must be a module or neurons, got {type(neurons).__name__}")
     found = list(neurons)
     for neuron in found:
         if not isinstance(neuron, Neuron):
@@ -42,7 +47,7 @@ def backward_rule(neurons: nn.Module | Iterable[Neuron], rule: Rule) -> Iterator
     try:
         for neuron in found:
             neuron.rule = rule
-        yield
+        yield len(found)
     finally:
         for neuron, saved in zip(found, before, strict=True):
             neuron.rule = saved

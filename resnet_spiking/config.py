@@ -209,7 +209,7 @@ class RunConfig:
         if self.freeze_depth >= 3:  # no stage below stage 4 learns
             found["layer_decay"] = f"--freeze-depth {self.freeze_depth}"
         if self.neuron == "none":
-            found |= dict.fromkeys(set(BRANCH_ONLY) - {"neuron", "spiking_epochs"}, "--neuron none")
+            found |= {name: "--neuron none" for name in BRANCH_ONLY if name not in ("neuron", "spiking_epochs")}
         elif self.neuron == CONTROL:
             unread = ("beta", "threshold", "reset", "detach_reset", "surrogate", "slope")
             found |= dict.fromkeys(unread, f"--neuron {CONTROL}")

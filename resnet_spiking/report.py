@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,11 +98,10 @@ def main(
 
 
 def _shown_as(study: Path, files: Sequence[Path]) -> Path:
-    """Return the results as a reader of the Markdown files names them: from the folder that holds both."""
-    for folder in files[0].resolve().parents if files else ():
-        if study.resolve().is_relative_to(folder):
-            return study.resolve().relative_to(folder)
-    return study
+    """Return the results as a reader of the Markdown files names them: from the folder that holds them all."""
+    there = [path.resolve() for path in (study, *files)]
+    folder = Path(os.path.commonpath([path.parent for path in there])) if files else Path("/")
+    return study if folder == Path(folder.anchor) else there[0].relative_to(folder)
 
 
 def _write(digest: Digest, output: Path, only: str, parquet: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import re
 import signal
 import sys
@@ -31,7 +32,7 @@ UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EISDIR, errno.E
 """A path that the system does not have, not for this user, or not as a file or folder."""
 
 
-_HOME = re.compile(r"^(--[a-z-]+=)~/")
+_HOME = re.compile(r"^(--[a-z-]+=)~(?=/|$)")
 
 
 class OneLineCommand(click.Command):
@@ -40,7 +41,7 @@ class OneLineCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # A shell leaves ~ alone behind an equals sign.
         if home := home_prefix():
-            args = [_HOME.sub(lambda found: found[1] + home, text) for text in args]
+            args = [_HOME.sub(lambda found: found[1] + home.removesuffix(os.sep), text) for text in args]
         # Before a type makes something of it: an empty path would be the current folder.
         given, _, _ = self.make_parser(ctx).parse_args(list(args))
         for parameter in self.get_params(ctx):

@@ -29,9 +29,9 @@ def load_folder(root: Path, *, side: int, watch: Watch = silent) -> Dataset:
 
     Images of one common size keep it, unless their shorter side is more than ``LARGE`` times ``side``. Otherwise each
     is resized so that its shorter side has ``side`` pixels and centre-cropped to a square. Hidden files are skipped;
-    hidden folders, what lies beside train and test, and files of a class that are no images by their suffix are left
-    out and told of in ``notes``, as is what becomes of pictures that are not square. ``watch(label, done, total)`` is
-    called while pictures are read; what it raises ends that.
+    hidden folders in train and test, what lies beside these, and files of a class that are no images by their suffix
+    are left out and told of in ``notes``, as is what becomes of pictures that are not square.
+    ``watch(label, done, total)`` is called while pictures are read; what it raises ends that.
 
     Raises ``UserError`` for a missing or empty folder, an unreadable image, a single class, splits whose classes
     differ, a name that is not UTF-8, or a link back to a folder that it lies in.
@@ -50,7 +50,8 @@ def load_folder(root: Path, *, side: int, watch: Watch = silent) -> Dataset:
         raise UserError(f"{root} holds one class alone, {next(iter(train))}; give at least two to tell apart; {TREE}")
     for entry in _visible(root):
         if entry.name not in ("train", "test"):
-            others[f"{entry.name} beside train and test"] += 1
+            kind = "folder" if entry.is_dir() else entry.suffix or "no suffix"
+            others[f"{kind} beside train and test"] += 1
     paths = [path for split in (train, test) for members in split.values() for path in members]
     watch = seldom(watch)
     with _reading() as pool:

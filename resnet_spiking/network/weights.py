@@ -134,14 +134,14 @@ def _check_values(key: str, tensor: Tensor, target: Tensor, label: str, name: st
     if tensor.shape != target.shape:
         shapes = f"{tuple(tensor.shape)} instead of {tuple(target.shape)}"
         raise UserError(f"{label} does not fit {name}: {key} is {shapes}; name the matching --backbone")
-    if key.endswith("running_var") and bool((tensor.float() < 0).any()):
-        raise UserError(f"{label} is damaged: {key} holds variances below 0")
     if not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.is_meta:
         kept = f"{str(tensor.layout).removeprefix('torch.')} {str(tensor.dtype).removeprefix('torch.')}"
         raise UserError(f"{label} holds {key} as {kept}; store it as dense floats")
     # Not every float is one that torch can test: there are some of 8 bits.
     if not tensor.float().isfinite().all():
         raise UserError(f"{label} is damaged: {key} holds values that are not finite")
+    if key.endswith("running_var") and bool((tensor.float() < 0).any()):
+        raise UserError(f"{label} is damaged: {key} holds variances below 0")
 
 
 def _read(spec: str, name: str, depth: int) -> dict[str, Tensor]:
@@ -167,7 +167,8 @@ def _read_file(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # of what is refused below
             # A safetensors file begins with the length of its header and the header, whatever its name says.
             safe = file.read(9)[8:] == b"{"
-            content = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+            file.seek(0)
+            content = load_file(path) if safe else torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises almost anything: IndexError, struct.error, …
         reason = f"damaged, or holds more than tensors (code is never loaded; {type(error).__name__})"
         raise UserError(f"--weights {path.name} is {reason}; {OFFLINE}") from None
@@ -182,11 +183,13 @@ def _read_file(path: Path) -> dict[str, Tensor]:
 
 
 def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors by torchvision's names, where all names have what wrappers put before them."""
+    """Return the tensors by torchvision's names, where those of one network have what wrappers put before them."""
     first = f"{STEM[0]}.weight"
-    prefix = next((name.removesuffix(first) for name in tensors if name.endswith(f".{first}")), "")
-    plain = all(part in WRAPPERS for part in prefix.split(".") if part)
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()} if prefix and plain else tensors
+    before = [name.removesuffix(first).split(".") for name in tensors if name.endswith(f".{first}")]
+    prefixes = [".".join(parts) for parts in before if all(part in WRAPPERS for part in parts[:-1])]
+    if len(prefixes) != 1 or first in tensors:
+        return tensors  # none, or more than one network
+    return {name.removeprefix(prefixes[0]): tensor for name, tensor in tensors.items()}
 
 
 def _download(name: str) -> dict[str, Tensor]:

@@ -69,7 +69,7 @@ class Digest:
     def left_out(self) -> str:
         """What a figure of the principal groups says of the others; empty where there are none."""
         others = len(self.groups) - len(self.principal)
-        return f"{others} groups at other settings are in the table of accuracies, and in the sweeps." if others else ""
+        return f"{others} groups at other settings are in the table of accuracies." if others else ""
 
     @cached_property
     def panels(self) -> dict[str, list[Group]]:

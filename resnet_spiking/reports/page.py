@@ -106,7 +106,7 @@ def _lead(digest: Digest) -> str:
         f"{_many(len(rows), 'finished run')} in {_many(len(groups), 'setting')}: {_many(variants, 'neuron')} beside "
         f"Default on {', '.join(backbones)} and {', '.join(datasets)}, {_many(seeds, 'seed')}"
         + (f", {_many(attacks, 'attack result')}." if attacks else ".")
-        + (f" The study is not finished: {' and '.join(left)} to come." if left else "")
+        + (f" The study is not finished: {' and '.join(left)} to come, or failed." if left else "")
     )
 
 

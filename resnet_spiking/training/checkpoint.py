@@ -121,8 +121,9 @@ def load_state(
             if archive.testzip() is not None:
                 raise zipfile.BadZipFile
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        stored = RunConfig.from_dict(state["config"]).as_dict()
-        different = [name for name, value in config.items() if stored[name] != value]
+        begun = RunConfig.from_dict(state["config"])
+        stored, unread = begun.as_dict(), begun.unread()
+        different = [name for name, value in config.items() if stored[name] != value and name not in unread]
         # A state of an older version does not say what it stands on.
         begun_on = state.get("basis", basis)
         others = [name for name, value in basis.items() if begun_on.get(name) != value]

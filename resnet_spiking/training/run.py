@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from resnet_spiking.config import RunConfig
+from resnet_spiking.config import NAMED_WEIGHTS, RunConfig
 from resnet_spiking.data.images import Dataset
 from resnet_spiking.environment import Environment
 from resnet_spiking.errors import Interrupted
@@ -54,7 +54,7 @@ def train_run(
     if finished is not None:
         return finished
     began = time.perf_counter()
-    if data is None and config.dataset == "folder":
+    if data is None and config.dataset == "folder" and config.weights not in NAMED_WEIGHTS:
         # A file that does not fit is told before pictures are read, which can take minutes.
         check_weights(config, env)
     images = remember_data(config, env) if data is None else fitted(data, config)

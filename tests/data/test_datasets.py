@@ -107,7 +107,7 @@ def test_what_is_left_out_or_changed_is_told(tmp_path: Path) -> None:
     (tmp_path / "train" / ".bird").mkdir()
     Image.new("RGB", (9, 9)).save(tmp_path / "train" / "cat" / "9.png")
     left, changed = load_dataset("folder", tmp_path, side=12).notes
-    assert "left out (1 x hidden folder, 1 x val beside train and test)" in left
+    assert "left out (1 x folder beside train and test, 1 x hidden folder)" in left
     assert changed == "pictures of 2 sizes: of each, the square in its middle, at 12 pixels"
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import pytest
@@ -105,15 +106,28 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, state: dict[str
         load(tmp_path / "w.pth")
 
 
+def test_the_order_of_names_does_not_matter_and_two_networks_are_refused(
+    tmp_path: Path, state: dict[str, Tensor]
+) -> None:
+    last = {f"module.{name}": state[name] for name in sorted(state, reverse=True)}
+    torch.save(last, tmp_path / "w.pth")
+    assert torch.equal(load(tmp_path / "w.pth")[0]["conv1.weight"], state["conv1.weight"])
+    torch.save({**last, **{f"encoder.{name}": tensor for name, tensor in state.items()}}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="lacks stem"):
+        load(tmp_path / "w.pth")
+
+
 def test_variances_below_zero_are_refused(tmp_path: Path, state: dict[str, Tensor]) -> None:
     torch.save({**state, "bn1.running_var": state["bn1.running_var"] - 2}, tmp_path / "w.pth")
     with pytest.raises(UserError, match=r"bn1\.running_var holds variances below 0"):
         load(tmp_path / "w.pth")
 
 
-@pytest.mark.parametrize("name", ["W.SAFETENSORS", "w.pth"])
-def test_a_file_is_what_it_begins_as(tmp_path: Path, state: dict[str, Tensor], name: str) -> None:
-    save_file(state, tmp_path / name)
+@pytest.mark.parametrize(
+    ("name", "save"), [("W.SAFETENSORS", save_file), ("w.pth", save_file), ("w.safetensors", torch.save)]
+)
+def test_a_file_is_what_it_begins_as(tmp_path: Path, state: dict[str, Tensor], name: str, save: Any) -> None:
+    save(state, tmp_path / name)
     assert torch.equal(load(tmp_path / name)[0]["conv1.weight"], state["conv1.weight"])
 
 

@@ -63,6 +63,7 @@ def test_nan_in_the_state(name: str) -> None:
         ({"threshold": -1}, ValueError, r"threshold must be a number in \(0, 3\.40282e\+38\), got -1"),
         ({"threshold": 1e39}, ValueError, r"threshold must be a number in \(0, 3\.40282e\+38\), got 1e\+39"),
         ({"delta_threshold": 0}, ValueError, "delta_threshold must be"),
+        ({"threshold": 10**400}, ValueError, "threshold must be a number in"),
         ({"slope": float("inf")}, ValueError, "slope must be"),
         ({"slope": 3e38}, ValueError, r"slope must be a number in \(0, 1e\+38\), got 3e\+38"),
         ({"surrogate": "fast_sigmod"}, ValueError, r"unknown surrogate 'fast_sigmod'\. Did you mean 'fast_sigmoid'"),

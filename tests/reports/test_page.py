@@ -224,6 +224,6 @@ def test_a_study_that_goes_on_says_so(invented: Any, reseal: Any, tmp_path: Path
     folder = invented.write(tmp_path / "results")
     reseal(folder, unfinished={"attack": 1, "run": 2})
     page = make_page(Digest.of(load_results(folder), tmp_path))
-    assert "The study is not finished: 2 runs and 1 attack to come." in page
+    assert "The study is not finished: 2 runs and 1 attack to come, or failed." in page
     assert "No attack of this study has finished yet" in page
     assert "No model was attacked in this study" not in page

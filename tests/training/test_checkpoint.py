@@ -98,6 +98,16 @@ def test_a_run_does_not_go_on_with_other_data_or_weights(tmp_path: Path, shapes:
     train_run(CONFIG, tmp_path / "run", data=shapes, resume=True)
 
 
+def test_a_default_goes_on_with_another_value_of_what_nothing_reads(tmp_path: Path, shapes: Dataset) -> None:
+    """It has the same name, for whoever needs it."""
+    with pytest.raises(Interrupted):
+        train_run(replace(CONFIG, momentum=0.5), tmp_path / "run", Environment(should_stop=StopAfter(4)), data=shapes)
+    assert list(tmp_path.glob("default-*/last.ckpt"))
+    other = train_run(CONFIG, tmp_path / "other", data=shapes)
+    result = train_run(replace(CONFIG, momentum=0.5), tmp_path / "run", data=shapes, resume=True)
+    assert other["hashes"]["model"] == result["hashes"]["model"]
+
+
 def test_a_checkpoint_that_no_run_wrote_is_refused(tmp_path: Path, shapes: Dataset) -> None:
     with pytest.raises(Interrupted):
         train_run(CONFIG, tmp_path / "run", Environment(should_stop=StopAfter(10)), data=shapes)
