@@ -58,7 +58,7 @@ def test_a_decay_that_is_no_share_is_refused(decay: float) -> None:
 
 def test_the_name_of_a_default_from_before_the_setting_stays() -> None:
     assert "layer_decay" not in RunConfig().default_part()
-    assert RunConfig(layer_decay=0.1).default_part()["layer_decay"] == 0.1
+    assert RunConfig(layer_decay=0.1, freeze_depth=2).default_part()["layer_decay"] == 0.1
 
 
 def test_a_step_moves_the_lower_stage_less() -> None:
