@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from run_cases import StopAfter
 from safetensors.torch import load_file
 
 from neurons import Neuron, register, unregister
@@ -36,17 +37,6 @@ CONFIG = RunConfig(
     head_lr=5e-3,
     precision="fp32",
 )
-
-
-class StopAfter:
-    """Asks to stop at the given call, once."""
-
-    def __init__(self, calls: int) -> None:
-        self.left = calls
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left == 0
 
 
 def figures(result: dict[str, Any]) -> dict[str, Any]:
