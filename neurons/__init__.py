@@ -80,12 +80,9 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"neurons.{name}")
     if name == "__version__":
-        from importlib import metadata
+        from neurons.names import version_of
 
-        try:
-            return metadata.version("resnet-spiking")
-        except metadata.PackageNotFoundError:
-            return "unknown"  # a checkout that is not installed
+        return version_of("neurons")
     if name not in _HOMES:
         raise AttributeError(f"module 'neurons' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

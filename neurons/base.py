@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from neurons.bounded import bounded
 from neurons.constants import constant, resting
+from neurons.names import version_of
 from neurons.parameters import MODES, Mode, NeuronParameters, check_word
 from neurons.replay import LIFReplay, LIFTerms, Replay, synaptic
 from neurons.surrogate import Surrogate
@@ -166,7 +167,7 @@ class Neuron(nn.Module, ABC):
             "mode": self.mode,
             "equation": self.equation(),
             "library": self.library,
-            "version": _version(self.library),
+            "version": version_of(self.library),
             "backend": self.backend(device),
             "threads": self.threads(device),
             "stochastic": self.stochastic,
@@ -192,7 +193,7 @@ class Neuron(nn.Module, ABC):
         try:
             # Floats where a whole state_dict was cast, or averaged over equal neurons.
             theirs = json.loads(bytes(torch.as_tensor(state).double().round().to(torch.uint8).tolist()))
-        except (AttributeError, TypeError, ValueError):
+        except (RuntimeError, TypeError, ValueError):
             theirs = None
         if not isinstance(theirs, dict):
             raise ValueError(
@@ -396,12 +397,3 @@ def _check_features(features: int | tuple[int, ...] | None) -> tuple[int, ...] |
     if min(shape) < 1:
         raise ValueError(f"features must be positive, got {features!r}")
     return shape
-
-
-def _version(library: str) -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("resnet-spiking" if library == "neurons" else library)
-    except metadata.PackageNotFoundError:  # our own package, run from a checkout that is not installed
-        return "unknown"

@@ -122,6 +122,14 @@ def check_name(name: str) -> str:
     return name
 
 
+def version_of(library: str) -> str:
+    """The installed version of a neuron's library; `neurons` itself has that of the package that brings it."""
+    try:
+        return metadata.version("resnet-spiking" if library == "neurons" else library)
+    except metadata.PackageNotFoundError:  # our own package, run from a checkout that is not installed
+        return "unknown"
+
+
 def unknown(what: str, given: str, known: list[str]) -> str:
     """The message for a word that is on no list: the nearest word, then the list."""
     nearest = difflib.get_close_matches(given.lower(), known, n=1, cutoff=0.4)

@@ -196,8 +196,13 @@ class RunConfig:
         return self.lr if self.branch_lr is None else self.branch_lr
 
     def default_part(self) -> dict[str, object]:
-        """Return the settings that the Default run depends on."""
-        part = self._read()
+        """Return the settings that the Default run depends on, at their defaults those that nothing reads."""
+        unread = self.unread()
+        part = {
+            name: getattr(RunConfig, name) if name in unread else value
+            for name, value in self.as_dict().items()
+            if name not in BRANCH_ONLY
+        }
         # A Default from before a setting was there is the one that its neutral value gives: its name stays.
         return {name: value for name, value in part.items() if (name, value) not in NEUTRAL}
 
@@ -218,12 +223,6 @@ class RunConfig:
         if not self.distill:
             found.setdefault("distill_temperature", "--distill 0")
         return found
-
-    def _read(self) -> dict[str, object]:
-        """Return the settings; those of the network that nothing reads are at their defaults."""
-        unread = self.unread()
-        return {name: getattr(RunConfig, name) if name in unread else value for name, value in self.as_dict().items()
-                if name not in BRANCH_ONLY}  # fmt: skip
 
     def default_alone(self) -> RunConfig:
         """Return the Default run that this one starts from; what the branch alone decides is at its default there."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from resnet_spiking.errors import Interrupted
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -30,3 +32,13 @@ class Environment:
     on_epoch: Callable[[dict[str, Any]], None] = lambda figures: None
     should_stop: Callable[[], bool] = lambda: False
     remember: Callable[[tuple[object, ...], Callable[[], Any]], Any] = lambda key, make: make()
+
+    def watching(self, *, begun: bool = True) -> Callable[[str, int, int], None]:
+        """Return ``progress`` for work that is done again as a whole: it raises ``Interrupted`` when asked to stop."""
+
+        def watch(label: str, done: int, total: int) -> None:
+            self.progress(label, done, total)
+            if self.should_stop():
+                raise Interrupted(begun=begun)
+
+        return watch

@@ -99,8 +99,10 @@ def main(
 
 def _shown_as(study: Path, files: Sequence[Path]) -> Path:
     """Return the results as a reader of the Markdown files names them: from the folder that holds them all."""
+    if not files:
+        return study
     there = [path.resolve() for path in (study, *files)]
-    folder = Path(os.path.commonpath([path.parent for path in there])) if files else Path("/")
+    folder = Path(os.path.commonpath([path.parent for path in there]))
     return study if folder == Path(folder.anchor) else there[0].relative_to(folder)
 
 

@@ -85,12 +85,9 @@ class _Norse(Neuron):
             values |= self._native_surrogate("fast_sigmoid", 1.0)  # "super"; its alpha=100 has no effect
         return values
 
-    def _beta(self, like: Tensor) -> Tensor:
-        highest = 1 - torch.finfo(like.dtype).eps  # beta must leave 1 - beta to divide by, in this dtype
-        return self._value("beta", min(self.effective_parameters()["beta"], highest), like, 0, highest)
-
     def _rates(self, current: Tensor) -> _Rates:
-        beta = self._beta(current)
+        highest = 1 - torch.finfo(current.dtype).eps  # beta must leave 1 - beta to divide by, in this dtype
+        beta = self._value("beta", min(self.effective_parameters()["beta"], highest), current, 0, highest)
         if self.mode == "native":
             return _Rates((1 - beta) / NATIVE_STEP, NATIVE_STEP, current, None)
         kept = beta.detach()

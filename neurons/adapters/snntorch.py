@@ -75,7 +75,11 @@ class _SnnTorch(Neuron):
         return values
 
     def _build(
-        self, cell_class: Callable[..., SpikingNeuron], fire: Callable[[Tensor], Tensor], **decays: Tensor
+        self,
+        cell_class: Callable[..., SpikingNeuron],
+        fire: Callable[[Tensor], Tensor],
+        like: Tensor,
+        **decays: Tensor,
     ) -> Any:
         """A library cell that nothing but the caller holds."""
         values = self.effective_parameters()
@@ -83,11 +87,11 @@ class _SnnTorch(Neuron):
             spike_grad=fire,
             reset_mechanism=values["reset"],
             reset_delay=self.mode == "native",
+            threshold=self._value("threshold", self.config.threshold, like, SMALLEST_THRESHOLD, math.inf),
             **decays,
         )
         _forget(cell)
-        for name in decays.keys() - {"threshold"}:
-            value = getattr(cell, name)
+        for name, value in decays.items():
             delattr(cell, name)
             setattr(cell, name, _Kept(value))
         if self.mode == "shared":
@@ -105,9 +109,6 @@ class _SnnTorch(Neuron):
             return s.detach() if self.mode == "shared" and self.config.detach_reset else s
 
         return fire, latest
-
-    def _threshold(self, like: Tensor) -> Tensor:
-        return self._value("threshold", self.config.threshold, like, SMALLEST_THRESHOLD, math.inf)
 
 
 @final
@@ -147,7 +148,7 @@ class SnnTorchLIF(_SnnTorch):
 
         fire, latest = self._spike_function()
         beta = self._value("beta", self.config.beta, current, 0, 1)
-        cell = self._build(Leaky, fire, beta=beta, threshold=self._threshold(current))
+        cell = self._build(Leaky, fire, current, beta=beta)
 
         def step(now: Tensor, state: State) -> tuple[Tensor, State]:
             _, membrane = cell(now, state[0])
@@ -198,9 +199,9 @@ class SnnTorchSynaptic(_SnnTorch):
         cell = self._build(
             Synaptic,
             fire,
+            current,
             alpha=self._value("alpha", self.effective_parameters()["alpha"], current, 0, 1),
             beta=self._value("beta", self.config.beta, current, 0, 1),
-            threshold=self._threshold(current),
         )
 
         def step(now: Tensor, state: State) -> tuple[Tensor, State]:

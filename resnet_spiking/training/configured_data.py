@@ -10,7 +10,7 @@ from resnet_spiking.data.datasets import load_dataset
 from resnet_spiking.data.images import Dataset
 from resnet_spiking.data.watch import Watch, silent
 from resnet_spiking.environment import Environment
-from resnet_spiking.errors import Interrupted, UserError
+from resnet_spiking.errors import UserError
 
 
 def _data_key(config: RunConfig, data_dir: Path | None) -> tuple[object, ...]:
@@ -30,12 +30,7 @@ def remember_data(config: RunConfig, env: Environment) -> Dataset:
 
 
 def _reported(config: RunConfig, env: Environment) -> Dataset:
-    def watch(label: str, done: int, total: int) -> None:
-        env.progress(label, done, total)
-        if env.should_stop():
-            raise Interrupted(begun=False)
-
-    data = load_data(config, env.data_dir, watch)
+    data = load_data(config, env.data_dir, env.watching(begun=False))
     for note in data.notes:
         env.report(note)
     return data

@@ -13,7 +13,6 @@ from resnet_spiking.data.feature_cache import FeatureSource, features_of, keep_f
 from resnet_spiking.data.images import Dataset
 from resnet_spiking.data.views import PLAIN, Views
 from resnet_spiking.environment import Environment
-from resnet_spiking.errors import Interrupted
 from resnet_spiking.network.build import Trunk, build_trunk
 from resnet_spiking.network.weights import check_bundled_target
 from resnet_spiking.storage.files import file_sha256
@@ -85,16 +84,12 @@ def open_frozen(config: RunConfig, data: Dataset, trunk: Trunk, env: Environment
 
 
 def keep_source(live: FeatureSource, identity: object, label: str, env: Environment) -> FeatureSource:
-    """Keep the features in the environment's cache. Raises ``Interrupted`` when asked to stop."""
+    """Keep the features in the environment's cache. Raises ``Interrupted`` when asked to stop.
 
-    def progress(of: str, done: int, total: int) -> None:
-        env.progress(of, done, total)
-        if env.should_stop():
-            # The cache is written whole or not at all; resuming computes it again.
-            raise Interrupted
-
+    The cache is written whole or not at all; resuming computes it again.
+    """
     return keep_features(
-        live, identity=identity, cache_dir=env.cache_dir, report=env.report, progress=progress, label=label
+        live, identity=identity, cache_dir=env.cache_dir, report=env.report, progress=env.watching(), label=label
     )
 
 

@@ -75,10 +75,12 @@ class Chart:
         self.height += LINE * max((row for *_, row in self.ticks), default=0)
         self.up = Scale(self.y.low, self.y.high, self.bottom, self.top, self.y.log)
 
-    def line(self, series: Series) -> None:
-        """Draw a line with a mark at each point, and the band between ``low`` and ``high``."""
+    def line(self, series: Series, band: bool = True) -> None:
+        """Draw a line with a mark at each point, and the band between ``low`` and ``high``, or else whiskers."""
         places = self._places(series.x, series.y)
-        if series.low:
+        if not band:
+            self._whiskers(series, places)
+        elif series.low:
             top, bottom = self._places(series.x, series.high), self._places(series.x, series.low)
             outline = "M" + "L".join(_pair(*place) for place in [*top, *reversed(bottom)]) + "Z"
             self.marks.append(element("path", d=outline, fill=series.style.colour, fill_opacity=0.16))
@@ -89,13 +91,12 @@ class Chart:
 
     def points(self, series: Series, sideways: bool = False) -> None:
         """Draw points, with whiskers from ``low`` to ``high`` along y, or along x when ``sideways``."""
-        self.bars(series, sideways)
-        self._points(self._places(series.x, series.y), series)
+        places = self._places(series.x, series.y)
+        self._whiskers(series, places, sideways)
+        self._points(places, series)
         self.labels.append((series.label, series.style))
 
-    def bars(self, series: Series, sideways: bool = False) -> None:
-        """Draw the whiskers from ``low`` to ``high`` alone."""
-        places = self._places(series.x, series.y)
+    def _whiskers(self, series: Series, places: list[tuple[float, float]], sideways: bool = False) -> None:
         for (x, y), low, high in zip(places, series.low, series.high, strict=False):
             ends = (
                 {"x1": self._across(low), "x2": self._across(high), "y1": y, "y2": y}

@@ -64,7 +64,7 @@ def _sweeps(groups: list[Group], name: str) -> dict[str, dict[str, list[Group]]]
             lines = {variant: members for variant, members in {**beside, **alike}.items() if len(members) > 1}
             shown += [lines] if lines else []
         shown.sort(key=lambda lines: sum(map(len, lines.values())), reverse=True)
-        kept = [lines for i, lines in enumerate(shown) if lines.keys() - {v for first in shown[:i] for v in first}]
+        kept = [lines for i, lines in enumerate(shown) if lines.keys() - {v for before in shown[:i] for v in before}]
         first = [list(lines.values())[-1][0] for lines in kept]
         others = _others(first[0], name) if kept else []
         differ = [key for key in others if len({plain(group[key]) for group in first}) > 1]
@@ -119,11 +119,8 @@ def _chart(digest: Digest, name: str, title: str, lines: dict[str, list[Group]])
         tips = [f"{name_of(variant)}, {label} {plain(g[name])}: {m:.2f} %, n = {g.accuracy.n}"
                 for g, m in zip(members, mean, strict=True)]  # fmt: skip
         look = digest.style(variant)
-        if numeric and len(lines) > BANDS:
-            chart.bars(Series(name_of(variant), x, mean, look, lows, highs))
-            chart.line(Series(name_of(variant), x, mean, look, tips=tips))
-        elif numeric:
-            chart.line(Series(name_of(variant), x, mean, look, lows, highs, tips))
+        if numeric:
+            chart.line(Series(name_of(variant), x, mean, look, lows, highs, tips), band=len(lines) <= BANDS)
         else:
             shift = 0.06 * (list(lines).index(variant) - (len(lines) - 1) / 2)
             chart.points(Series(name_of(variant), [v + shift for v in x], mean, look, lows, highs, tips))
